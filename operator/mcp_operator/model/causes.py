@@ -1,8 +1,9 @@
 """Causes: classified troubles of a server."""
 
+from datetime import datetime
 from enum import StrEnum
 
-from mcp_operator.model.base import Model
+from mcp_operator.model.base import Count, Model, Sentence, Word
 
 
 class CauseState(StrEnum):
@@ -19,18 +20,22 @@ class Cause(Model):
     durations and pod names are left out, so that the same trouble in another pod is the same cause.
     """
 
-    id: str
-    reason: str
+    id: Word
+    reason: Word
     """One stable CamelCase word: people write switch statements on it."""
-    message: str
+    message: Sentence
     """A sentence that a person can act on; bounded, single-line, printable."""
-    instance: str | None = None
+    instance: Word | None = None
     """Name of one pod that has it: the oldest that still does."""
-    container: str | None = None
-    revision: str | None = None
+    container: Word | None = None
+    revision: Word | None = None
     """The pod-template-hash of the instances that have it."""
     exit_code: int | None = None
+    """Of a crash: what the container's process returned."""
     signal: int | None = None
-    count: int = 1
+    """Of a crash: the signal that ended the container's process."""
+    count: Count = 1
     """Instances that have it now; of a recovered one: that had it last."""
+    since: datetime
+    """When it was first seen."""
     state: CauseState = CauseState.ACTIVE

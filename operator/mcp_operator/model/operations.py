@@ -8,7 +8,7 @@ changes. `rollout` (the room) opens and closes operations, the MCPServer's statu
 from datetime import datetime
 from enum import StrEnum
 
-from mcp_operator.model.base import Model
+from mcp_operator.model.base import Count, Model, Word
 
 
 class OperationKind(StrEnum):
@@ -38,16 +38,28 @@ class InstanceStep(StrEnum):
     TERMINATING = "terminating"
 
 
+class Target(Model):
+    """What a server's Deployment was last told to become; another one starts, retargets or supersedes an operation."""
+
+    template: Word
+    """Digest of the Deployment's UID and pod template: a Deployment that is made anew starts all over."""
+    desired: Count
+    """Instances wanted."""
+
+
 class Operation(Model):
     """An open operation, as the MCPServer's status carries it, so that a restarted operator goes on with the same one."""
 
-    id: str
+    id: Word
     """`<workload UID>-<workload generation at the start>`: stable over restarts, never used twice."""
     kind: OperationKind
     percent: int
     """0 to 99 while open, the highest value told so far; 100 comes only with the end."""
     started_at: datetime
-    template: str
-    """Digest of the pod template that it leads to: another one supersedes it."""
-    desired: int
-    """Instances that it leads to."""
+    """When it began."""
+    progressed_at: datetime
+    """When an instance last took a step forward; the deadline counts from here."""
+    base_percent: int = 0
+    """The percent when the work was last measured out: at the start 0, later when a new count was absorbed."""
+    base_work: Count
+    """Steps that were left to take at that moment; they spread over the way from `base_percent` to 99."""

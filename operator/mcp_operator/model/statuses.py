@@ -2,13 +2,14 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mcp_operator.model.base import Model
+from mcp_operator.model.base import Count, Model, Sentence, Word
 from mcp_operator.model.causes import Cause
-from mcp_operator.model.operations import Operation
+from mcp_operator.model.operations import Operation, Target
+from mcp_operator.model.schema import ListMap
 
 
 class Status(StrEnum):
@@ -40,28 +41,33 @@ class Condition(Model):
 
     type: ConditionType
     status: Literal["True", "False", "Unknown"]
-    reason: str
+    reason: Word
     """One stable CamelCase word."""
-    message: str
-    observed_generation: int
+    message: Sentence
+    observed_generation: Count
     last_transition_time: datetime
     """When `status` last changed; a new reason or message alone leaves it."""
 
 
 class MCPServerStatus(Model):
-    """The status subresource of an MCPServer; nulls are left out of what is written."""
+    """How the server is; nulls are left out of what is written."""
 
-    observed_generation: int = Field(default=0, description="The generation of the spec that this status speaks of.")
+    observed_generation: Count = Field(default=0, description="The generation of the spec that this status speaks of.")
     phase: Status = Field(description="The status in one word, as in the event streams.")
-    reason: str = Field(description="Why the phase is what it is, in one word.")
-    message: str = Field(description="Why the phase is what it is, in a sentence.")
-    instances: str = Field(description='Ready of wanted instances, for people: "2/3".')
-    replicas: int = Field(default=0, description="Instances that exist; what the scale subresource reports.")
-    ready_replicas: int = Field(default=0, description="Instances that are ready.")
-    updated_replicas: int = Field(default=0, description="Instances of the newest pod template.")
-    available_replicas: int = Field(default=0, description="Instances that have been ready for minReadySeconds.")
-    selector: str = Field(description="Label selector of the instances, for HorizontalPodAutoscalers.")
+    reason: Word = Field(description="Why the phase is what it is, in one word.")
+    message: Sentence = Field(description="Why the phase is what it is, in a sentence.")
+    instances: Word = Field(description='Ready of wanted instances, for people: "2/3".')
+    replicas: Count = Field(default=0, description="Instances that exist; what the scale subresource reports.")
+    ready_replicas: Count = Field(default=0, description="Instances that are ready.")
+    updated_replicas: Count = Field(default=0, description="Instances of the newest pod template.")
+    available_replicas: Count = Field(default=0, description="Instances that have been ready for minReadySeconds.")
+    selector: Word = Field(description="Label selector of the instances, for HorizontalPodAutoscalers.")
+    target: Target | None = Field(default=None, description="What the Deployment was last told to become.")
     operation: Operation | None = Field(default=None, description="The open rollout or scale, null when none is.")
-    causes: tuple[Cause, ...] = Field(default=(), description="Troubles that are active now.")
-    endpoint: str | None = Field(default=None, description="URL at which the server is reached inside the cluster.")
-    conditions: tuple[Condition, ...] = Field(default=(), description="Accepted, Available, Reconciling, Stalled, Ready.")
+    causes: Annotated[tuple[Cause, ...], ListMap("id")] = Field(
+        default=(), max_length=100, description="Troubles that are active now."
+    )
+    endpoint: Sentence | None = Field(default=None, description="URL at which the server is reached inside the cluster.")
+    conditions: Annotated[tuple[Condition, ...], ListMap("type")] = Field(
+        default=(), max_length=16, description="Accepted, Available, Reconciling, Stalled, Ready."
+    )

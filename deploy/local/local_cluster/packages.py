@@ -1,0 +1,104 @@
+"""The Debian packages that a cluster needs: only what is missing is installed, nothing is removed, no service is started."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from local_cluster.caching import cache_folder, locked
+from local_cluster.errors import ClusterError
+from local_cluster.machine import search_path
+from local_cluster.progress import step
+
+NEEDED: Mapping[str, str] = {
+    "containerd": "containerd",
+    "runc": "runc",
+    "containernetworking-plugins": "/usr/lib/cni/ptp",
+    "nftables": "nft",
+    "iproute2": "ip",
+    "openssl": "openssl",
+    "gcc": "gcc",
+    "libc6-dev": "/usr/include/stdlib.h",
+}
+"""Each package with the command or file that it is needed for; what brings that already may come from elsewhere."""
+
+_POLICY = Path("/usr/sbin/policy-rc.d")
+"""Asked by every maintainer script before it starts a service; 101 means no."""
+
+_DENY = "#!/bin/sh\n# Written by mcp-operator's local cluster while it installs packages; may be removed.\nexit 101\n"
+
+_APT_SECONDS = 600.0
+
+
+def missing_packages() -> list[str]:
+    """Packages of `NEEDED` whose command or file isn't there."""
+    return [
+        package
+        for package, thing in NEEDED.items()
+        if shutil.which(thing, path=search_path()) is None and not Path(thing).is_file()
+    ]
+
+
+def install_packages() -> None:
+    """Install what is missing.
+
+    Raises:
+        ClusterError: apt-get can't do it without removing something, or can't reach its archive.
+    """
+    if not missing_packages():
+        return
+    with locked(cache_folder()):
+        missing = missing_packages()
+        if missing:
+            with step(f"install Debian packages: {', '.join(missing)}"), _services_denied() as prefix:
+                _install(missing, prefix)
+
+
+def _install(packages: list[str], prefix: tuple[str, ...]) -> None:
+    install = (*prefix, "apt-get", "install", "--yes", "--no-install-recommends", "--no-remove", *packages)
+    first = _apt(install)
+    if first.returncode == 0:
+        return
+    # Perhaps the package lists are missing or old.
+    update = _apt(("apt-get", "update"))
+    second = _apt(install)
+    if second.returncode != 0:
+        said = "\n".join((update.stderr + second.stderr).strip().splitlines()[-10:])
+        raise ClusterError(
+            f"apt-get could not install {' '.join(packages)}: install them by hand, then try again. apt-get said:\n{said}"
+        )
+
+
+def _apt(argv: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    try:
+        return subprocess.run(
+            argv, check=False, capture_output=True, text=True, env=environment, timeout=_APT_SECONDS, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ClusterError(f"apt-get did not end within {_APT_SECONDS:.0f} s: see whether another one holds its lock.") from error
+
+
+@contextmanager
+def _services_denied() -> Iterator[tuple[str, ...]]:
+    """Keep packages from starting services; gives the words to put before a command that installs.
+
+    A policy that exists is covered in a mount namespace of that command alone, so nothing has to be put back, whatever happens.
+    """
+    if _POLICY.exists() and _POLICY.read_text() != _DENY:
+        deny = cache_folder() / "deny-services"
+        _write_script(deny)
+        yield ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" /usr/sbin/policy-rc.d && exec "$@"', str(deny))
+        return
+    _write_script(_POLICY)
+    try:
+        yield ()
+    finally:
+        _POLICY.unlink()
+
+
+def _write_script(file: Path) -> None:
+    file.write_text(_DENY)
+    file.chmod(0o755)

@@ -1,0 +1,58 @@
+"""The image of the process that holds every pod's namespaces, built from ten lines of C: there is no registry to pull it from."""
+
+import hashlib
+import io
+import json
+import platform
+import subprocess
+import tarfile
+from pathlib import Path
+
+from local_cluster.caching import cache_folder, made_once
+from local_cluster.errors import ClusterError
+from local_cluster.machine import ARCHITECTURES
+
+REFERENCE = "localhost/pause:1"
+"""The name that config/containerd.toml has for it."""
+
+_SOURCE = Path(__file__).with_name("pause.c")
+
+
+def provide_pause() -> Path:
+    """The image's archive, in the format of `docker save`."""
+    key = hashlib.sha256(_SOURCE.read_bytes() + Path(__file__).read_bytes() + platform.machine().encode())
+    return made_once(cache_folder() / "pause" / key.hexdigest()[:16], _build) / "pause.tar"
+
+
+def _build(folder: Path) -> None:
+    binary = folder / "pause"
+    compiled = subprocess.run(
+        ("gcc", "-static", "-Os", "-s", "-o", str(binary), str(_SOURCE)), check=False, capture_output=True, text=True
+    )
+    if compiled.returncode != 0:
+        raise ClusterError(f"gcc could not build {_SOURCE.name}; it said:\n{compiled.stderr.strip()}")
+    layer = _tar({"pause": binary.read_bytes()}, mode=0o755)
+    config = {
+        "architecture": ARCHITECTURES[platform.machine()],
+        "os": "linux",
+        "config": {"Entrypoint": ["/pause"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+    }
+    manifest = [{"Config": "config.json", "RepoTags": [REFERENCE], "Layers": ["layer.tar"]}]
+    image = {
+        "manifest.json": json.dumps(manifest).encode(),
+        "config.json": json.dumps(config).encode(),
+        "layer.tar": layer,
+    }
+    (folder / "pause.tar").write_bytes(_tar(image))
+
+
+def _tar(files: dict[str, bytes], *, mode: int = 0o644) -> bytes:
+    """An archive of `files`, the same bytes for the same content."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), mode
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()

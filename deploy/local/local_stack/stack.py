@@ -1,0 +1,113 @@
+"""Bringing the stack up: cluster, images, operator, and a sample server where one is wanted.
+
+The commands (`make up`, `make demo`) and the tests on a real cluster all start here, so that what tests prove is what users get.
+"""
+
+import json
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from local_cluster import Cluster, ClusterError
+from local_cluster.progress import step
+from local_images import build
+
+REPOSITORY = Path(__file__).parents[3]
+GATEWAY_NODE_PORT = 30080
+NAMESPACE = "mcp-operator-system"
+PLACEHOLDER_IMAGE = "localhost/mcp-operator:dev"
+"""What the manifests call the operator's image; the built one takes its place."""
+
+READY_SECONDS = 120
+
+
+class StackError(Exception):
+    """Why the stack can't come up, in words for the person at the terminal."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A cluster with the operator in it."""
+
+    cluster: Cluster
+    sample: str
+    """Reference of the sample server's image."""
+    sample_next: str
+    """Another version of it."""
+
+    @property
+    def gateway(self) -> str:
+        """Base URL of the gateway on this machine."""
+        return f"http://127.0.0.1:{self.cluster.forwards[GATEWAY_NODE_PORT]}"
+
+    def kubectl(self, *args: str, input: str | None = None) -> str:
+        """Run kubectl as the cluster's administrator; its output.
+
+        Raises:
+            StackError: kubectl failed; the message has what it said.
+        """
+        argv = [str(self.cluster.kubectl), f"--kubeconfig={self.cluster.kubeconfig}", *args]
+        done = subprocess.run(argv, check=False, input=input, capture_output=True, text=True, timeout=2 * READY_SECONDS)
+        if done.returncode != 0:
+            raise StackError(f"kubectl {' '.join(args)} failed: {done.stderr.strip()}")
+        return done.stdout
+
+    def apply_sample(self, name: str) -> None:
+        """Apply the sample server of deploy/samples/ under this name in the default namespace."""
+        manifest = {
+            "apiVersion": "mcp-operator.dev/v1alpha1",
+            "kind": "MCPServer",
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {"image": self.sample},
+        }
+        self.kubectl("apply", "--filename=-", input=json.dumps(manifest))
+
+    def install(self, operator: str) -> None:
+        """Install the operator with this image, or update it, and wait until it has read the cluster."""
+        overlay = str(REPOSITORY / "deploy" / "local" / "overlay")
+        manifests = self.kubectl("kustomize", overlay).replace(PLACEHOLDER_IMAGE, operator)
+        with step("install the operator"):
+            self.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", input=manifests)
+            timeout = f"--timeout={READY_SECONDS}s"
+            self.kubectl("wait", "--for=condition=Established", "crd/mcpservers.mcp-operator.dev", timeout)
+            try:
+                self.kubectl("rollout", "status", "--namespace", NAMESPACE, "deployment/mcp-operator", timeout)
+            except StackError as error:
+                said = self.kubectl("logs", "--namespace", NAMESPACE, "deployment/mcp-operator", "--tail=20")
+                raise StackError(f"{error}\nThe operator's last lines:\n{said}") from None
+
+
+def start(*, name: str, directory: Path, port: int, api_port: int = 0, flags: Mapping[str, Sequence[str]] | None = None) -> Stack:
+    """Start a cluster, or take the one that runs, with the operator installed from the source as it is now.
+
+    Args:
+        name: the cluster's.
+        directory: where clusters keep their state.
+        port: of the gateway on 127.0.0.1; 0 takes a free one.
+        flags: of the cluster's components.
+
+    Raises:
+        StackError, ClusterError, BuildError: in words for the person at the terminal.
+    """
+    cluster = Cluster.start(name, directory=directory, api_port=api_port, forwards={GATEWAY_NODE_PORT: port}, flags=flags)
+    operator = build("operator")
+    sample = build("sample", environment={"VERSION": "1.0.0"})
+    sample_next = build("sample", environment={"VERSION": "2.0.0"})
+    with step("load the images"):
+        for image in (operator, sample, sample_next):
+            cluster.load_image(image.archive)
+    stack = Stack(cluster=cluster, sample=sample.reference, sample_next=sample_next.reference)
+    stack.install(operator.reference)
+    return stack
+
+
+@contextmanager
+def started(*, name: str, directory: Path, port: int) -> Iterator[Stack]:
+    """A stack that is there while the body runs; nothing of it stays."""
+    with Cluster.at(name, directory):
+        yield start(name=name, directory=directory, port=port)

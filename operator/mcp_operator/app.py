@@ -1,0 +1,75 @@
+"""The composition root: what is built, started and stopped, in which order. `cli` runs it.
+
+The gateway listens first, so that probes and early subscribers get an answer (not ready, come back) while the cluster is read.
+It also stops first: streams say goodbye while there is still a process that can. If the cluster side fails for good, the process
+ends with its error, and Kubernetes starts another.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from mcp_operator.cluster.running import Cluster
+from mcp_operator.eventlog.memory import MemoryLog
+from mcp_operator.gateway.serving import Gateway
+from mcp_operator.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class StartError(Exception):
+    """The process can't do its work on this machine, in a sentence for whoever started it."""
+
+
+async def run(settings: Settings) -> None:
+    """Run the operator until SIGTERM or SIGINT.
+
+    Raises:
+        StartError: a port can't be listened on.
+    """
+    registry = _registry()
+    log = MemoryLog(capacity=settings.log_events)
+    cluster = Cluster(log=log, namespaces=settings.namespaces, instance=socket.gethostname(), registry=registry)
+    gateway = Gateway(
+        log=log,
+        synced=cluster.synced,
+        registry=registry,
+        host=settings.host,
+        port=settings.port,
+        health_port=settings.health_port,
+        default_namespace=settings.default_namespace,
+        heartbeat_seconds=settings.heartbeat_seconds,
+    )
+    stopping = _stop_signal()
+    try:
+        ports = await gateway.start()
+    except OSError as error:
+        raise StartError(f"The gateway can't listen on {settings.host}: {error.strerror or error}") from None
+    logger.info("The gateway listens on port %d, health and metrics on port %d.", ports.gateway, ports.health)
+    async with asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(cluster.run(), name="cluster")
+        try:
+            await stopping.wait()
+            logger.info("Stopping: streams end first.")
+        finally:
+            await gateway.stop()
+            following.cancel()
+
+
+def _registry() -> CollectorRegistry:
+    """A registry of our own with what is said of any Python process, so that nothing else ends up on /metrics."""
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    return registry
+
+
+def _stop_signal() -> asyncio.Event:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    return stopping

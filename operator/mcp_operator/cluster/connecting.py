@@ -1,0 +1,288 @@
+"""The connection to the API server: credentials, one HTTP session, and the few requests that this operator makes.
+
+Credentials are read by `kubernetes.aio.config`, which knows kubeconfig files, exec plugins, OIDC and rotating service account
+tokens. Everything after that is plain JSON over one aiohttp session: the generated client would parse each object into models
+(ten times the time, and an error where an object has a field that it doesn't expect) and can't give a watch a limit on silence.
+Every request has a time limit, and every failure is an `ApiError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import random
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+import aiohttp
+import yarl
+from kubernetes.aio import config
+from kubernetes.aio.client import Configuration
+
+from mcp_operator.cluster.errors import ApiError
+from mcp_operator.cluster.kinds import MANAGER, Kind
+from mcp_operator.cluster.parsing import parse_json
+from mcp_operator.model.base import Object
+
+logger = logging.getLogger(__name__)
+
+_CONNECT_SECONDS = 5.0
+_LOGIN_SECONDS = 30.0
+"""For exec plugins and identity providers."""
+_REQUEST_SECONDS = 15.0
+_PAGE_SECONDS = 60.0
+_LOGIN_AGAIN_SECONDS = 10.0
+"""A connection younger than this isn't replaced on a 401: the credentials are wrong, not old."""
+
+
+async def load_configuration() -> Configuration:
+    """Find the cluster: by $KUBECONFIG, else in a pod by its service account, else by ~/.kube/config.
+
+    Raises:
+        ApiError: reason NoCredentials, when none of them gives any.
+    """
+    configuration = Configuration()
+    try:
+        async with asyncio.timeout(_LOGIN_SECONDS):
+            if "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ:
+                config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # no annotations there
+            else:
+                path = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+                await config.load_kube_config(config_file=path, client_configuration=configuration)  # type: ignore[no-untyped-call]  # no annotations there
+    except TimeoutError:
+        raise ApiError(status=None, reason="NoCredentials", message=f"no login within {_LOGIN_SECONDS:g} s") from None
+    except (config.ConfigException, OSError, ValueError) as error:
+        raise ApiError(status=None, reason="NoCredentials", message=str(error)) from error
+    return configuration
+
+
+def _ssl_context(configuration: Configuration) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert, cadata=configuration.ca_cert_data)
+    if configuration.cert_file:
+        context.load_cert_chain(configuration.cert_file, keyfile=configuration.key_file)
+    if not configuration.verify_ssl:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+@dataclass(frozen=True)
+class _Connection:
+    """One session under one set of credentials."""
+
+    configuration: Configuration
+    session: aiohttp.ClientSession
+    since: float
+
+    async def headers(self) -> dict[str, str]:
+        """The Authorization header, with a service account token not older than a minute."""
+        setting = (await self.configuration.auth_settings()).get("BearerToken")
+        return {"Authorization": str(setting["value"])} if setting else {}
+
+
+class Api:
+    """The API server, as an async context manager that owns the session."""
+
+    def __init__(self, *, load: Callable[[], Awaitable[Configuration]] = load_configuration) -> None:
+        self._load = load
+        self._connection: _Connection | None = None
+        self._logging_in = asyncio.Lock()
+
+    async def __aenter__(self) -> Api:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._disconnect()
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object:
+        """Read one object."""
+        return await self._json("GET", kind.path(namespace, name))
+
+    async def list_page(
+        self, kind: Kind, namespace: str | None, *, selectors: Mapping[str, str], limit: int, token: str | None
+    ) -> Object:
+        """Read one page of a list.
+
+        Args:
+            namespace: None for all of the cluster.
+            selectors: query parameters `labelSelector` and `fieldSelector`.
+            limit: objects on a page.
+            token: `metadata.continue` of the page before, None for the first.
+        """
+        query = {**selectors, "limit": str(limit), **({"continue": token} if token else {})}
+        return await self._json("GET", kind.path(namespace), query=query, seconds=_PAGE_SECONDS)
+
+    @asynccontextmanager
+    async def watch(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        *,
+        selectors: Mapping[str, str],
+        resource_version: str,
+        seconds: float,
+        silence: float,
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Follow a collection from a resourceVersion on.
+
+        The block begins once the API server has agreed; inside, chunks of lines come as they arrive, until the API server ends
+        the watch, which it is asked to do after `seconds`.
+
+        Raises:
+            ApiError: refused (410 Expired, too), cut off (Unreachable), or not a byte for `silence` seconds (TimedOut).
+        """
+        query = {
+            **selectors,
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(int(seconds)),
+        }
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=silence)
+        async with self._answer("GET", kind.path(namespace), query=query, timeout=timeout) as answer:
+            yield answer.content.iter_any()
+
+    async def apply(self, kind: Kind, manifest: Object, *, force: bool) -> Object:
+        """Server-side apply under our field manager; creates the object if it isn't there.
+
+        Fields that the object's schema doesn't know are refused instead of dropped.
+
+        Args:
+            manifest: the fields that we own; a `metadata.uid` in it makes it fail on another object of the name.
+            force: take over fields that other managers own.
+        """
+        metadata = manifest["metadata"]
+        return await self._json(
+            "PATCH",
+            kind.path(metadata["namespace"], metadata["name"]),
+            query={"fieldManager": MANAGER, "force": "true" if force else "false", "fieldValidation": "Strict"},
+            body=manifest,
+            content_type="application/apply-patch+yaml",
+        )
+
+    async def patch_status(self, kind: Kind, namespace: str, name: str, patch: Object) -> Object:
+        """Merge a patch into the status subresource."""
+        path = kind.path(namespace, name, "status")
+        query = {"fieldManager": MANAGER}
+        return await self._json("PATCH", path, query=query, body=patch, content_type="application/merge-patch+json")
+
+    async def create(self, kind: Kind, namespace: str, manifest: Object) -> Object:
+        """Create one object."""
+        return await self._json("POST", kind.path(namespace), query={"fieldManager": MANAGER}, body=manifest)
+
+    async def _json(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/json",
+        seconds: float = _REQUEST_SECONDS,
+    ) -> Object:
+        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS)
+        data = None if body is None else json.dumps(body).encode()
+        async with self._answer(method, path, query=query, timeout=timeout, data=data, content_type=content_type) as answer:
+            content = await answer.read()
+        try:
+            return cast("dict[str, Any]", parse_json(content))
+        except ValueError:
+            raise ApiError(status=answer.status, reason="Malformed", message=f"{method} {path}: not JSON") from None
+
+    @asynccontextmanager
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own limits, one each for connecting, reading and all
+        data: bytes | None = None,
+        content_type: str = "application/json",
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Make one request; an error while its answer is read inside the block is translated as well."""
+        connection = await self._connect()
+        configuration = connection.configuration
+        url = yarl.URL(configuration.host.rstrip("/") + path, encoded=True).with_query(query)
+        headers = {**await connection.headers(), **({"Content-Type": content_type} if data is not None else {})}
+        try:
+            async with connection.session.request(
+                method,
+                url,
+                data=data,
+                headers=headers,
+                timeout=timeout,
+                proxy=configuration.proxy,
+                server_hostname=configuration.tls_server_name or None,
+                allow_redirects=False,
+            ) as answer:
+                if answer.status >= 300:
+                    raise await _error(answer)
+                yield answer
+        except TimeoutError:
+            raise ApiError(status=None, reason="TimedOut", message=f"{method} {path}: no answer in time") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise ApiError(
+                status=None, reason="Unreachable", message=f"{method} {path}: {str(error) or type(error).__name__}"
+            ) from error
+        except ApiError as error:
+            if error.unauthorized:
+                await self._renew(connection)
+            raise
+
+    async def _connect(self) -> _Connection:
+        async with self._logging_in:
+            if self._connection is None:
+                configuration = await self._load()
+                # Watches stay open, so the pool has no limit of its own: their number is fixed by the settings.
+                connector = aiohttp.TCPConnector(limit=0, ssl=_ssl_context(configuration))
+                session = aiohttp.ClientSession(connector=connector, trust_env=True, headers={"User-Agent": MANAGER})
+                self._connection = _Connection(configuration, session, time.monotonic())
+            return self._connection
+
+    async def _renew(self, refused: _Connection) -> None:
+        """Log in again with the next request: a 401 means that the credentials were rotated, or revoked."""
+        if self._connection is refused and time.monotonic() - refused.since > _LOGIN_AGAIN_SECONDS:
+            logger.info("The API server no longer accepts the credentials: reading them again.")
+            await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.session.close()
+
+
+async def _error(answer: aiohttp.ClientResponse) -> ApiError:
+    content = await answer.read()
+    try:
+        body = parse_json(content)
+    except ValueError:
+        body = None
+    return ApiError.from_status(body, status=answer.status, reason=answer.reason or "Error")
+
+
+class Backoff:
+    """Waiting times between tries: doubled each time up to a longest one, each shortened at random by up to a half."""
+
+    def __init__(self, *, first: float, longest: float) -> None:
+        self._first = first
+        self._longest = longest
+        self._next = first
+
+    def next(self) -> float:
+        """Seconds to wait before the next try."""
+        seconds = self._next
+        self._next = min(self._next * 2, self._longest)
+        return seconds * random.uniform(0.5, 1)  # noqa: S311 - it spreads load and protects nothing
+
+    def reset(self) -> None:
+        """Start over, because a try worked."""
+        self._next = self._first

@@ -1,0 +1,150 @@
+"""Follows every server: takes the reflectors' changes, evaluates the servers that they concern, and tells what came of it.
+
+One run per server at a time: what the API server holds goes through `evaluate`, the new state into the MCPServer's status and,
+as events, into the log. A change of which operation is open is written to the status before it is told, so that a restarted
+operator goes on with the same one; everything else is told first. A deleted server is followed until its last instance is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from mcp_operator.cluster.grouping import Families, Family
+from mcp_operator.cluster.metrics import ClusterMetrics
+from mcp_operator.cluster.queueing import WorkQueue
+from mcp_operator.cluster.recording import Recorder
+from mcp_operator.cluster.reporting import Reporter
+from mcp_operator.eventlog.log import EventLog
+from mcp_operator.model.base import Object
+from mcp_operator.model.spec import InvalidSpecError, MCPServer
+from mcp_operator.model.statuses import MCPServerStatus, Status
+from mcp_operator.rollout.conditions import status_of
+from mcp_operator.rollout.evaluating import evaluate
+from mcp_operator.rollout.observation import Applied, Observation
+from mcp_operator.rollout.restoring import restore
+from mcp_operator.rollout.state import State
+from mcp_operator.rollout.telling import tell
+from mcp_operator.workload.naming import endpoint, selector
+
+logger = logging.getLogger(__name__)
+
+_CONCURRENCY = 16
+_LONGEST_BACKOFF = 5.0
+
+
+class Observer:
+    """Evaluates servers that have changed.
+
+    Args:
+        applied: what the last reconciliation of a server came to, by UID.
+        on_deleted: called with the UID once nothing is left of a server.
+    """
+
+    def __init__(
+        self,
+        families: Families,
+        *,
+        log: EventLog,
+        reporter: Reporter,
+        recorder: Recorder,
+        applied: Mapping[str, Applied],
+        metrics: ClusterMetrics,
+        on_deleted: Callable[[str], None],
+    ) -> None:
+        self._families = families
+        self._log = log
+        self._reporter = reporter
+        self._recorder = recorder
+        self._applied = applied
+        self._metrics = metrics
+        self._on_deleted = on_deleted
+        self._states: dict[str, State] = {}
+        self._first: set[str] | None = None
+        """Servers of the first lists that haven't been evaluated yet; None before those are complete."""
+        self._queue = WorkQueue(
+            "evaluating", self._follow, title=families.title, concurrency=_CONCURRENCY, longest_backoff=_LONGEST_BACKOFF
+        )
+
+    @property
+    def synced(self) -> bool:
+        """Whether the log tells of every server that the first lists held."""
+        return self._first is not None and not self._first
+
+    def changed(self, uid: str) -> None:
+        """Something of this server is new."""
+        self._queue.add(uid)
+
+    async def run(self) -> None:
+        """Follow until cancelled. To be started when the first lists are complete: half a picture would be told as the truth."""
+        self._first = self._families.servers()
+        for uid in self._first:
+            self._queue.add(uid)
+        await self._queue.run()
+
+    async def _follow(self, uid: str) -> None:
+        try:
+            family = self._families.family(uid)
+            if family is not None and (family.server is not None or uid in self._states):
+                await self._evaluate(family)
+        finally:
+            if self._first:
+                self._first.discard(uid)
+
+    async def _evaluate(self, family: Family) -> None:
+        previous = self._states.get(family.uid)
+        if previous is None and family.server is not None:
+            previous = restore(family.server)
+        with self._metrics.evaluation_seconds.time():
+            state = evaluate(self._observation(family), previous)
+        await self._report(family.server, previous, state)
+        self._states[family.uid] = state
+        for event in tell(previous, state):
+            await self._log.append(event)
+        if family.server is not None:
+            self._recorder.record(family.server, previous, state)
+        if state.due is not None:
+            self._queue.add(family.uid, after=max(0.0, (state.due - datetime.now(UTC)).total_seconds()))
+        if state.status is Status.DELETED:
+            self._forget(family.uid)
+
+    def _observation(self, family: Family) -> Observation:
+        return Observation(
+            name=family.name,
+            uid=family.uid,
+            server=family.server,
+            deployment=family.deployment,
+            replica_sets=family.replica_sets,
+            pods=family.pods,
+            warnings=family.warnings,
+            applied=self._applied.get(family.uid),
+            now=datetime.now(UTC),
+        )
+
+    async def _report(self, server: Object | None, previous: State | None, state: State) -> None:
+        if server is None:
+            return
+        status = _status(server, state)
+        if _operation_id(previous) != _operation_id(state):
+            await self._reporter.persist(server, status)
+        else:
+            self._reporter.report(server, status)
+
+    def _forget(self, uid: str) -> None:
+        self._queue.discard(uid)
+        self._states.pop(uid, None)
+        self._families.forget(uid)
+        self._on_deleted(uid)
+
+
+def _operation_id(state: State | None) -> str | None:
+    return state.operation.id if state is not None and state.operation is not None else None
+
+
+def _status(server: Object, state: State) -> MCPServerStatus:
+    try:
+        parsed = MCPServer.parse(server)
+    except InvalidSpecError:
+        return status_of(state, selector="", endpoint=None)
+    return status_of(state, selector=selector(parsed), endpoint=endpoint(parsed))

@@ -1,0 +1,148 @@
+"""Reflectors: each keeps one collection of the API server in memory, for ever, whatever happens to the connection.
+
+A list in pages, then a watch from there. When a watch ends as agreed, the next one starts where it stopped; after anything else
+(410, an error line, a cut line, a broken connection, too long a silence) the list is read again and replaces what was held. The
+waiting time between tries stays under two seconds however long the API server is away. `observing` gets the changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from mcp_operator.cluster.connecting import Api, Backoff
+from mcp_operator.cluster.errors import ApiError
+from mcp_operator.cluster.kinds import Kind
+from mcp_operator.cluster.metrics import ClusterMetrics
+from mcp_operator.cluster.outages import Outage
+from mcp_operator.cluster.watching import Change, Lines, Reflection
+from mcp_operator.model.base import Object
+
+_PAGE = 500
+_WATCH_SECONDS = (240.0, 360.0)
+"""Spread, so that the watches of one process don't all end together."""
+_SILENCE_SECONDS = 75.0
+"""The API server sends a bookmark about once a minute; a watch that gives nothing for longer is dead."""
+_LONGEST_BACKOFF = 2.0
+_STEADY_SECONDS = 1.0
+"""A watch that lasted this long has worked."""
+
+
+def whole(body: dict[str, Any]) -> Object:
+    """Keep all of it."""
+    return body
+
+
+def without_managed_fields(body: dict[str, Any]) -> Object:
+    """Drop what is large and never read here."""
+    metadata = body["metadata"]
+    metadata.pop("managedFields", None)
+    metadata.get("annotations", {}).pop("kubectl.kubernetes.io/last-applied-configuration", None)
+    return body
+
+
+class Reflector:
+    """One collection: a kind, in one namespace or (None) in the cluster, narrowed by the API server's selectors.
+
+    Args:
+        on_change: called at once for each change, in order; must not block.
+        trim: what of an object is kept.
+        silence: seconds without a byte after which a watch counts as dead.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        kind: Kind,
+        namespace: str | None,
+        *,
+        on_change: Callable[[Change], None],
+        metrics: ClusterMetrics,
+        selectors: Mapping[str, str] | None = None,
+        trim: Callable[[dict[str, Any]], Object] = without_managed_fields,
+        silence: float = _SILENCE_SECONDS,
+    ) -> None:
+        self.kind = kind
+        self.namespace = namespace
+        self.synced = asyncio.Event()
+        """Set once the first list is complete; from then on there is a state to speak from, however old."""
+        self._api = api
+        self._selectors = dict(selectors or {})
+        self._on_change = on_change
+        self._metrics = metrics
+        self._silence = silence
+        self._reflection = Reflection(trim=trim)
+        self._heard = time.monotonic()
+        self._outage = Outage(f"Following {self}")
+
+    def __str__(self) -> str:
+        place = "all namespaces" if self.namespace is None else f"namespace {self.namespace}"
+        fields = self._selectors.get("fieldSelector")
+        return f"{self.kind.plural} of {place}" + (f" ({fields})" if fields else "")
+
+    @property
+    def silent_seconds(self) -> float:
+        """Time since the API server last said anything about this collection."""
+        return time.monotonic() - self._heard
+
+    async def run(self) -> None:
+        """Reflect until cancelled."""
+        backoff = Backoff(first=0.05, longest=_LONGEST_BACKOFF)
+        listed = False
+        while True:
+            try:
+                if not listed:
+                    await self._list()
+                    listed = True
+                await self._watch(backoff)
+                self._metrics.watch_restarts.labels(kind=self.kind.name).inc()
+            except ApiError as error:
+                listed = False
+                self._metrics.relists.labels(kind=self.kind.name, reason=error.reason).inc()
+                if not error.expired:
+                    self._outage.fails(error)
+            await asyncio.sleep(backoff.next())
+
+    async def _list(self) -> None:
+        self._reflection.start_list()
+        token: str | None = None
+        while True:
+            page = await self._api.list_page(self.kind, self.namespace, selectors=self._selectors, limit=_PAGE, token=token)
+            token, changes = self._reflection.read_page(page)
+            self._heard = time.monotonic()
+            if token is None:
+                break
+        for change in changes:
+            self._on_change(change)
+        self.synced.set()
+
+    async def _watch(self, backoff: Backoff) -> None:
+        """Follow from where the list, or the watch before, has ended; returns when the API server ends it as agreed."""
+        async with self._api.watch(
+            self.kind,
+            self.namespace,
+            selectors=self._selectors,
+            resource_version=self._reflection.resource_version or "",
+            seconds=random.uniform(*_WATCH_SECONDS),  # noqa: S311 - it spreads load and protects nothing
+            silence=self._silence,
+        ) as chunks:
+            started = time.monotonic()
+            self._outage.works()
+            try:
+                await self._read(chunks)
+            finally:
+                if time.monotonic() - started > _STEADY_SECONDS:
+                    backoff.reset()
+
+    async def _read(self, chunks: AsyncIterator[bytes]) -> None:
+        lines = Lines()
+        async for chunk in chunks:
+            self._heard = time.monotonic()
+            for line in lines.read(chunk):
+                change = self._reflection.read_line(line)
+                if change is not None:
+                    self._on_change(change)
+        lines.end()

@@ -1,0 +1,144 @@
+"""The room as a whole: builds its parts, joins them, and runs them under one task group. `app` is its only caller."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+
+from kubernetes.aio.client import Configuration
+from prometheus_client import CollectorRegistry
+
+from mcp_operator.cluster.applying import Applier
+from mcp_operator.cluster.connecting import Api, load_configuration
+from mcp_operator.cluster.grouping import Families
+from mcp_operator.cluster.kinds import DEPLOYMENT, EVENT, MCP_SERVER, OURS, POD, REPLICA_SET, SERVICE, Kind
+from mcp_operator.cluster.metrics import ClusterMetrics
+from mcp_operator.cluster.observing import Observer
+from mcp_operator.cluster.reconciling import Reconciler
+from mcp_operator.cluster.recording import Recorder
+from mcp_operator.cluster.reflecting import Reflector, whole, without_managed_fields
+from mcp_operator.cluster.reporting import Reporter
+from mcp_operator.cluster.triggering import Trigger
+from mcp_operator.cluster.watching import Change
+from mcp_operator.eventlog.log import EventLog
+from mcp_operator.rollout.observation import Applied
+
+_LABELLED: Mapping[str, str] = {"labelSelector": OURS}
+
+
+def _warnings_about(kind: Kind) -> Mapping[str, str]:
+    """Kubernetes Events have no labels of ours. Our own are about MCPServers: none of these."""
+    return {"fieldSelector": f"type=Warning,involvedObject.kind={kind.name}"}
+
+
+_REFLECTED: Sequence[tuple[Kind, Mapping[str, str]]] = (
+    (MCP_SERVER, {}),
+    (DEPLOYMENT, _LABELLED),
+    (SERVICE, _LABELLED),
+    (REPLICA_SET, _LABELLED),
+    (POD, _LABELLED),
+    (EVENT, _warnings_about(DEPLOYMENT)),
+    (EVENT, _warnings_about(REPLICA_SET)),
+    (EVENT, _warnings_about(POD)),
+)
+_APPLIED = {DEPLOYMENT, SERVICE}
+"""What we apply: there the managed fields tell drift."""
+
+
+class Cluster:
+    """Everything between the API server and the event log.
+
+    Args:
+        log: where events are told.
+        namespaces: whose MCPServers are run; none means all.
+        instance: name of this operator among others, for Kubernetes Events.
+        registry: of the metrics.
+        load: reads the credentials.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        namespaces: Sequence[str],
+        instance: str,
+        registry: CollectorRegistry,
+        load: Callable[[], Awaitable[Configuration]] = load_configuration,
+    ) -> None:
+        self._api = Api(load=load)
+        self._families = Families()
+        metrics = ClusterMetrics(registry)
+        self._reporter = Reporter(self._api, metrics=metrics)
+        self._recorder = Recorder(self._api, instance=instance)
+        applied: dict[str, Applied] = {}
+        self._observer = Observer(
+            self._families,
+            log=log,
+            reporter=self._reporter,
+            recorder=self._recorder,
+            applied=applied,
+            metrics=metrics,
+            on_deleted=self._reporter.forget,
+        )
+        self._reconciler = Reconciler(
+            Applier(self._api, metrics=metrics, on_repair=self._recorder.record_repair),
+            self._families,
+            applied=applied,
+            on_applied=self._observer.changed,
+            metrics=metrics,
+        )
+        self._trigger = Trigger(namespaces=namespaces, load=load, on_change=self._reconciler.server_changed, metrics=metrics)
+        self._reflectors = [
+            Reflector(
+                self._api,
+                kind,
+                namespace,
+                selectors=selectors,
+                trim=whole if kind in _APPLIED else without_managed_fields,
+                on_change=partial(self._take, kind),
+                metrics=metrics,
+            )
+            for namespace in namespaces or (None,)
+            for kind, selectors in _REFLECTED
+        ]
+        metrics.watch_silence(self._silence)
+
+    def synced(self) -> bool:
+        """Whether the log tells of every server that existed when the operator started."""
+        return self._observer.synced
+
+    async def run(self) -> None:
+        """Run until cancelled. An API server that is away, however long, is waited for."""
+        async with self._api, asyncio.TaskGroup() as tasks:
+            for reflector in self._reflectors:
+                tasks.create_task(reflector.run(), name=f"reflecting {reflector}")
+            tasks.create_task(self._reporter.run(), name="reporting")
+            tasks.create_task(self._recorder.run(), name="recording")
+            for reflector in self._reflectors:
+                await reflector.synced.wait()
+            tasks.create_task(self._observer.run(), name="observing")
+            tasks.create_task(self._reconciler.run(), name="reconciling")
+            tasks.create_task(self._trigger.run(), name="triggering")
+
+    def _take(self, kind: Kind, change: Change) -> None:
+        """Where all facts come in: sort the change into its family, and have whoever is concerned look."""
+        for uid in self._families.take(kind, change):
+            self._observer.changed(uid)
+            if kind in _APPLIED:
+                self._reconciler.child_changed(uid, change)
+        if kind is MCP_SERVER:
+            metadata = change.object["metadata"]
+            if change.new is None:
+                self._reconciler.forget(metadata["uid"])
+            else:
+                self._reconciler.server_changed(metadata["uid"], metadata["generation"])
+
+    def _silence(self) -> Mapping[tuple[str, str], float]:
+        """The longest silence by kind and namespace: several watches may follow one kind."""
+        longest: dict[tuple[str, str], float] = defaultdict(float)
+        for reflector in self._reflectors:
+            key = (reflector.kind.name, reflector.namespace or "")
+            longest[key] = max(longest[key], reflector.silent_seconds)
+        return longest

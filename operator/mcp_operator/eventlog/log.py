@@ -1,0 +1,186 @@
+"""What an event log promises, whatever holds its events.
+
+Writers (`app` on behalf of the cluster side, later gateways) append events; readers (`gateway`) hold a position and move it.
+`MemoryLog` in this room is one implementation; tests/unit/test_eventlog_contract.py holds any implementation to this page.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from mcp_operator.model.events import Event, EventType
+from mcp_operator.model.servers import ServerName
+from mcp_operator.model.statuses import Status
+
+_EVENT_ID = re.compile(r"([0-9a-z]{1,32})-(0|[1-9][0-9]{0,18})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class EventId:
+    """The place of an event in the log, and so also a cursor: "everything up to here is known".
+
+    Written `<epoch>-<seq>`. The epoch names one unbroken history: a log that can't continue an old one starts another. The
+    first event of a history has seq 1, so seq 0 is the position before it.
+    """
+
+    epoch: str
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.seq}"
+
+    @classmethod
+    def parse(cls, text: str) -> EventId:
+        """Read `<epoch>-<seq>`.
+
+        Raises:
+            ValueError: the text is no event id of any log.
+        """
+        match = _EVENT_ID.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text!r} is not an event id: it is written <epoch>-<number>")
+        return cls(match[1], int(match[2]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Record:
+    """An event in the log, encoded once for all who read it. Two records are equal only if they are the same one."""
+
+    id: EventId
+    type: EventType
+    server: ServerName
+    uid: str
+    previous: int
+    """Seq of the event of the same server (UID) and type before this one, 0 if there is none.
+
+    Whoever has read up to a position before `previous`, and finds that the log no longer holds it, knows of a hole.
+    """
+    last_word: bool
+    """Whether it says `deleted`: nothing comes after it for this UID."""
+    data: bytes
+    """The event's JSON: one object on one line, at most `encoding.MAX_EVENT_BYTES`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which events a reader wants. Without a server, a UID or namespaces: those of all servers."""
+
+    types: frozenset[EventType] = frozenset(EventType)
+    server: ServerName | None = None
+    """Whatever object has this name, one after the other."""
+    uid: str | None = None
+    """This one object."""
+    namespaces: frozenset[str] | None = None
+
+    def covers(self, server: ServerName, uid: str) -> bool:
+        """Whether it is about this server at all, whatever the event's type."""
+        return (
+            (self.uid is None or self.uid == uid)
+            and (self.server is None or self.server == server)
+            and (self.namespaces is None or server.namespace in self.namespaces)
+        )
+
+
+class GapReason(StrEnum):
+    """Why history can't be continued from a cursor."""
+
+    EPOCH = "epoch"
+    """It belongs to another history."""
+    AHEAD = "ahead"
+    """It lies after the newest event."""
+    EXPIRED = "expired"
+    """Events after it that the selection wants are no longer held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A declared hole: instead of a replay that would silently leave something out."""
+
+    reason: GapReason
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The next wanted events after a position: all of them up to `position`."""
+
+    records: tuple[Record, ...]
+    position: EventId
+    """Where to read on: how far the log was looked through, not the id of the last record."""
+    ended: bool
+    """The selection is one UID, and `position` is that of its last word: nothing will follow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSnapshot:
+    """What is known about one server at a position."""
+
+    server: ServerName
+    uid: str
+    phase: Status | None
+    """The status in one word, None before its first status event."""
+    status: Record | None
+    """The newest status event."""
+    progress: Record | None
+    """The newest progress event while an operation is open."""
+
+    @property
+    def deleted(self) -> bool:
+        return self.phase is Status.DELETED
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What is known about the selected servers when everything up to `position` has been read.
+
+    Servers are in the order of their names, those of one name in the order of their newest status. A deleted server is among
+    them as long as the log remembers it.
+    """
+
+    position: EventId
+    servers: tuple[ServerSnapshot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LogStatistics:
+    """Figures for the operator's own metrics."""
+
+    appended: Mapping[EventType, int]
+    """Events appended by this process, by type."""
+    held: int
+    """Events that can still be read."""
+
+
+class EventLog(Protocol):
+    """The ordered, bounded history of events.
+
+    - One total order: ids rise with every append, whoever the writers are, and times never fall along it.
+    - Bounded: old events go. The newest of each server and type stays, until a server's last word (`deleted`) has itself become
+      old; then the server is forgotten.
+    - Never a silent hole: a read gives every wanted event between two positions, or a `Gap`.
+    """
+
+    @property
+    def head(self) -> EventId:
+        """Id of the newest event; of an empty log the position before the first one."""
+
+    async def append(self, event: Event) -> EventId:
+        """Add an event and give it its id and time.
+
+        Raises:
+            ValueError: the event's JSON is larger than `encoding.MAX_EVENT_BYTES` and can't be shortened to it.
+        """
+
+    async def read(self, after: EventId, selection: Selection, *, limit: int) -> Batch | Gap:
+        """The next events after a position; looks at no more than `limit` events, wanted or not, and never waits for new ones."""
+
+    async def wait(self, after: EventId) -> None:
+        """Return once the head isn't `after` any more: at once if it has moved already."""
+
+    async def snapshot(self, selection: Selection) -> Snapshot:
+        """What is known about the selected servers now; the selection's types don't matter."""
+
+    def statistics(self) -> LogStatistics: ...

@@ -1,0 +1,140 @@
+"""The event log of one process, in its memory: what an operator with a single replica uses (`app` makes it).
+
+Its history begins with the process, so every process has an epoch of its own.
+"""
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from itertools import islice
+
+from mcp_operator.eventlog.encoding import encode
+from mcp_operator.eventlog.folding import fold, is_last_word
+from mcp_operator.eventlog.log import Batch, EventId, Gap, GapReason, LogStatistics, Record, Selection, ServerSnapshot, Snapshot
+from mcp_operator.model.events import Event, EventType
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class MemoryLog:
+    """An `EventLog` of at most `capacity` events, and beyond these the newest of each server and type.
+
+    Belongs to one event loop. Nothing suspends within a method but where it says so: each call sees one state of the log.
+    """
+
+    def __init__(self, *, capacity: int, clock: Callable[[], datetime] = _now) -> None:
+        self._capacity = capacity
+        self._clock = clock
+        self._epoch = secrets.token_hex(5)
+        self._head = 0
+        self._time = clock()
+        self._moved = asyncio.Event()
+        self._recent: dict[int, Record] = {}
+        """The last `capacity` records by seq, without holes."""
+        self._survivors: dict[int, Record] = {}
+        """Older ones that are the newest of their server and type, by seq, in its order."""
+        self._newest: dict[tuple[str, EventType], Record] = {}
+        self._servers: dict[str, ServerSnapshot] = {}
+        """What is known about each server, by UID."""
+        self._horizon = 0
+        """Seq of the newest record that went without a newer one that names it: its server was forgotten."""
+        self._appended: Counter[EventType] = Counter()
+
+    @property
+    def head(self) -> EventId:
+        return EventId(self._epoch, self._head)
+
+    async def append(self, event: Event) -> EventId:
+        event_id = EventId(self._epoch, self._head + 1)
+        time = max(self._time, self._clock())
+        data = encode(event, event_id=event_id, time=time)
+        key = (event.uid, event.type)
+        previous = self._newest.get(key)
+        record = Record(
+            id=event_id,
+            type=event.type,
+            server=event.server,
+            uid=event.uid,
+            previous=0 if previous is None else previous.id.seq,
+            last_word=is_last_word(event),
+            data=data,
+        )
+        self._time = time
+        self._head = event_id.seq
+        self._recent[record.id.seq] = record
+        self._newest[key] = record
+        self._survivors.pop(record.previous, None)
+        self._servers[event.uid] = fold(self._servers.get(event.uid), event, record)
+        self._appended[event.type] += 1
+        if len(self._recent) > self._capacity:
+            self._evict(self._recent.pop(self._head - self._capacity))
+        self._moved.set()
+        self._moved = asyncio.Event()
+        return event_id
+
+    async def read(self, after: EventId, selection: Selection, *, limit: int) -> Batch | Gap:
+        # A reader far behind reads many batches in a row: the others get a turn before each.
+        await asyncio.sleep(0)
+        if after.epoch != self._epoch:
+            return Gap(GapReason.EPOCH)
+        if after.seq > self._head:
+            return Gap(GapReason.AHEAD)
+        if after.seq < self._horizon:
+            return Gap(GapReason.EXPIRED)
+        wanted: list[Record] = []
+        position = after
+        for record in islice(self._held_after(after.seq), limit):
+            position = record.id
+            if not selection.covers(record.server, record.uid):
+                continue
+            if record.type in selection.types:
+                if record.previous > after.seq and not self._holds(record.previous):
+                    return Gap(GapReason.EXPIRED)
+                wanted.append(record)
+            if record.last_word and selection.uid is not None:
+                return Batch(tuple(wanted), position, ended=True)
+        return Batch(tuple(wanted), position, ended=False)
+
+    async def wait(self, after: EventId) -> None:
+        while self.head == after:
+            await self._moved.wait()
+
+    async def snapshot(self, selection: Selection) -> Snapshot:
+        servers = [known for known in self._servers.values() if selection.covers(known.server, known.uid)]
+        servers.sort(key=lambda known: (known.server, known.status.id.seq if known.status else 0))
+        return Snapshot(self.head, tuple(servers))
+
+    def statistics(self) -> LogStatistics:
+        return LogStatistics(appended=dict(self._appended), held=len(self._recent) + len(self._survivors))
+
+    def _holds(self, seq: int) -> bool:
+        return seq in self._recent or seq in self._survivors
+
+    def _held_after(self, seq: int) -> Iterator[Record]:
+        first_recent = self._head - len(self._recent) + 1
+        if seq < first_recent - 1:
+            yield from (record for survivor, record in self._survivors.items() if survivor > seq)
+        for recent in range(max(seq + 1, first_recent), self._head + 1):
+            yield self._recent[recent]
+
+    def _evict(self, record: Record) -> None:
+        newest = self._newest.get((record.uid, record.type))
+        if newest is None:
+            self._horizon = record.id.seq
+        elif newest is record and record.last_word:
+            self._forget(record)
+        elif newest is record:
+            self._survivors[record.id.seq] = record
+
+    def _forget(self, last_word: Record) -> None:
+        """Drop all that is known about a deleted server: cursors from before its last word can't be continued any more."""
+        del self._servers[last_word.uid]
+        for type_ in EventType:
+            newest = self._newest.pop((last_word.uid, type_), None)
+            if newest is not None:
+                self._survivors.pop(newest.id.seq, None)
+        self._horizon = last_word.id.seq

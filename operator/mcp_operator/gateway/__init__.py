@@ -1,0 +1,1 @@
+"""The HTTP side: streams, pages and snapshots of the event log for subscribers."""

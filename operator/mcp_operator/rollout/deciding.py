@@ -1,0 +1,96 @@
+"""The status of a server in one word, with the reason in another and in a sentence. The first rule that applies decides."""
+
+from dataclasses import dataclass
+
+from mcp_operator.model.causes import Cause
+from mcp_operator.model.operations import OperationKind
+from mcp_operator.model.statuses import Status
+from mcp_operator.rollout.observation import Observation
+from mcp_operator.rollout.progressing import Course
+from mcp_operator.rollout.reading import Facts
+from mcp_operator.rollout.tracing import Traced
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a server is."""
+
+    status: Status
+    reason: str
+    """One CamelCase word; that of a cause where one explains the status."""
+    message: str
+
+
+def decide(observation: Observation, facts: Facts, course: Course, traced: Traced) -> Verdict:
+    """Find the first status whose rule applies, in the order of `Status`."""
+    return (
+        _ending(observation, facts)
+        or _failing(facts, course, traced)
+        or _pending(facts, traced)
+        or _moving(facts, course, traced)
+        or _resting(facts, traced)
+    )
+
+
+def _ending(observation: Observation, facts: Facts) -> Verdict | None:
+    """Deleted, terminating, stopped: nothing is left, or nothing shall be."""
+    # A Deployment or ReplicaSet that the garbage collector hasn't reached yet may still make a pod.
+    left = bool(observation.deployment or observation.replica_sets or observation.pods)
+    if facts.gone and not left:
+        return Verdict(Status.DELETED, "Deleted", "the server and its last instance are gone")
+    if facts.going:
+        return Verdict(Status.TERMINATING, "Terminating", f"the server is deleted; {len(observation.pods)} instances are left")
+    if not facts.wanted and not facts.instances:
+        if facts.suspended:
+            return Verdict(Status.STOPPED, "Suspended", "the server is suspended")
+        return Verdict(Status.STOPPED, "ScaledToZero", "no instances are wanted")
+    return None
+
+
+def _failing(facts: Facts, course: Course, traced: Traced) -> Verdict | None:
+    """An operation that can't end by itself, be it that it can't even begin."""
+    if course.operation is None and facts.refusal is None:
+        return None
+    cause = next((active.cause for active in traced.active if active.present and active.blocking), None)
+    return Verdict(Status.FAILED, cause.reason, cause.message) if cause else None
+
+
+def _pending(facts: Facts, traced: Traced) -> Verdict | None:
+    if facts.observed:
+        return None
+    if facts.target is None:
+        return _because(traced, Status.PENDING, "NotReconciled", f"generation {facts.generation} is not applied yet")
+    return _because(traced, Status.PENDING, "NotObserved", "the Deployment controller has not acted on the change yet")
+
+
+def _moving(facts: Facts, course: Course, traced: Traced) -> Verdict | None:
+    if course.operation is None:
+        return None
+    counts = facts.counts
+    if counts.updated < counts.desired:
+        message = f"{counts.updated} of {counts.desired} instances are of the newest revision"
+    elif counts.replicas > counts.desired or (not counts.desired and counts.terminating):
+        message = f"{counts.replicas - counts.desired + counts.terminating} instances have yet to go"
+    elif counts.available < counts.desired:
+        message = f"{counts.available} of {counts.desired} instances are available"
+    else:
+        message = "the Deployment's status has yet to agree"
+    if course.operation.kind is OperationKind.SCALE:
+        return _because(traced, Status.SCALING, "Scaling", message)
+    if facts.workload is not None and facts.workload.paused:
+        return Verdict(Status.DEPLOYING, "Paused", "the Deployment is paused")
+    return _because(traced, Status.DEPLOYING, "RollingOut", message)
+
+
+def _resting(facts: Facts, traced: Traced) -> Verdict:
+    counts = facts.counts
+    message = f"{counts.available} of {counts.desired} instances are available"
+    if counts.available < counts.desired:
+        return _because(traced, Status.DEGRADED, "MinimumReplicasUnavailable", message)
+    return Verdict(Status.RUNNING, "Running", message)
+
+
+def _because(traced: Traced, status: Status, reason: str, message: str) -> Verdict:
+    """The status with the first cause that shows as its reason, if one does."""
+    cause: Cause | None = next((active.cause for active in traced.active if active.present), None)
+    return Verdict(status, cause.reason, cause.message) if cause else Verdict(status, reason, message)

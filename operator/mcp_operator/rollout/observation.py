@@ -1,0 +1,46 @@
+"""What `cluster` hands to the evaluator: everything that the API server holds about one server, at one moment."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from mcp_operator.model.base import Object
+from mcp_operator.model.servers import ServerName
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Applied:
+    """What the last reconciliation of a server came to."""
+
+    server_generation: int
+    """Generation of the MCPServer that it was about."""
+    deployment_generation: int | None
+    """Generation of the Deployment that the apply returned; None when it wasn't applied. It may have been although the whole was
+    refused, for another child's sake."""
+    reason: str | None = None
+    """Why it was refused, in one CamelCase word (InvalidPodTemplate, ForeignObject, DriftConflict, Forbidden ...); None
+    when it was accepted."""
+    message: str | None = None
+    """The refusal in a sentence, with the path of the field that it is about."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observation:
+    """All that the API server holds about one server at one moment.
+
+    The children are those that the server owns: what belongs to another object of the same name is not among them.
+    """
+
+    name: ServerName
+    uid: str
+    """UID of the MCPServer."""
+    server: Object | None
+    """The MCPServer; None once its object is gone."""
+    deployment: Object | None = None
+    replica_sets: tuple[Object, ...] = ()
+    pods: tuple[Object, ...] = ()
+    warnings: tuple[Object, ...] = ()
+    """Kubernetes Events (core/v1) of type Warning about any of these."""
+    applied: Applied | None = None
+    """None until this process has reconciled the server for the first time."""
+    now: datetime
+    """Aware, UTC."""

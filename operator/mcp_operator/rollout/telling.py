@@ -1,0 +1,112 @@
+"""From two states to what is told about the step between them. Called by `cluster`, after each evaluation."""
+
+from collections.abc import Iterator
+
+from mcp_operator.model.events import Event, Payload, ProgressPayload, StatusPayload
+from mcp_operator.model.operations import Operation, Outcome
+from mcp_operator.model.statuses import Condition, Status
+from mcp_operator.rollout.reading import digest
+from mcp_operator.rollout.state import State
+
+
+def tell(previous: State | None, current: State) -> tuple[Event, ...]:
+    """The events to append to the log, in order: the end of an operation, the status, the progress of the open operation.
+
+    The first state after a restart is told whether or not it differs from what the status told, because the log may have gone
+    with the process; what does differ happened while the operator was away, and is late.
+    """
+    return tuple(_events(previous, current))
+
+
+def _events(previous: State | None, current: State) -> Iterator[Event]:
+    was_away = previous is not None and previous.restored
+    for ended in current.ended:
+        payload = _progress(current, ended.operation, desired=ended.desired, outcome=ended.outcome)
+        yield _event(current, f"{ended.operation.id}/{ended.outcome}", payload, late=was_away)
+    differs = previous is None or bool(current.recovered) or _worth_telling(previous, current)
+    if differs or was_away:
+        version = _digest(current, current.status, current.reason, current.counts)
+        yield _event(current, f"status/{version}", _status(previous, current), late=differs and was_away)
+    if current.operation is None:
+        return
+    progress = _progress(current, current.operation, desired=current.counts.desired)
+    if previous is None or previous.operation is None or previous.operation.id != current.operation.id:
+        yield _event(current, f"{current.operation.id}/started", progress, late=was_away)
+    elif was_away or progress != _progress(previous, previous.operation, desired=previous.counts.desired):
+        version = _digest(current, progress.percent, current.counts)
+        late = was_away and progress.percent != previous.operation.percent
+        yield _event(current, f"{current.operation.id}/{progress.percent}/{version}", progress, late=late)
+
+
+def _worth_telling(previous: State, current: State) -> bool:
+    """Whether the status differs in more than the wording or the numbers of its messages."""
+    if not previous.restored and (previous.counts, previous.revision) != (current.counts, current.revision):
+        return True  # A status in the API tells neither the revision nor what terminates.
+    return _essence(previous) != _essence(current)
+
+
+def _event(state: State, transition: str, payload: Payload, *, late: bool) -> Event:
+    return Event(server=state.server, uid=state.uid, key=f"{state.uid}/{transition}", payload=payload, late=late)
+
+
+def _progress(state: State, operation: Operation, *, desired: int, outcome: Outcome | None = None) -> ProgressPayload:
+    counts = state.counts
+    stalled = outcome is None and state.status is Status.FAILED
+    return ProgressPayload(
+        operation=operation.id,
+        kind=operation.kind,
+        percent=operation.percent,
+        outcome=outcome,
+        stalled_since=operation.progressed_at if stalled else None,
+        desired=desired,
+        updated=counts.updated,
+        ready=counts.ready,
+        available=counts.available,
+        old=counts.old,
+        terminating=counts.terminating,
+        deadline_seconds=state.deadline_seconds,
+        revisions=state.revisions,
+    )
+
+
+def _status(previous: State | None, current: State) -> StatusPayload:
+    counts = current.counts
+    return StatusPayload(
+        status=current.status,
+        instances=counts.ready,
+        desired=counts.desired,
+        updated=counts.updated,
+        available=counts.available,
+        terminating=counts.terminating,
+        reason=current.reason,
+        message=current.message,
+        revision=current.revision,
+        operation=current.operation.id if current.operation else None,
+        causes=(*(active.cause for active in current.causes), *current.recovered),
+        conditions=_changed(previous, current),
+    )
+
+
+def _changed(previous: State | None, current: State) -> tuple[Condition, ...]:
+    """The conditions whose status or reason is another than before; a new count in a message doesn't make a condition new."""
+
+    def changed(condition: Condition) -> bool:
+        before = previous.condition(condition.type) if previous else None
+        return before is None or (before.status, before.reason) != (condition.status, condition.reason)
+
+    return tuple(condition for condition in current.conditions if changed(condition))
+
+
+def _essence(state: State) -> tuple[object, ...]:
+    counts = state.counts
+    return (
+        (state.status, state.reason, state.operation.id if state.operation else None),
+        (counts.desired, counts.replicas, counts.updated, counts.ready, counts.available),
+        {active.cause.id for active in state.causes},
+        {(condition.type, condition.status, condition.reason) for condition in state.conditions},
+    )
+
+
+def _digest(state: State, *parts: object) -> str:
+    """Tells apart what is told of different versions of a server's objects, and what time alone made of one version."""
+    return digest([state.fingerprint, repr(parts), sorted(active.cause.id for active in state.causes)])

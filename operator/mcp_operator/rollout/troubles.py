@@ -1,0 +1,273 @@
+"""What is wrong right now, classified: one trouble per instance and container that has one, and those of the server as a whole.
+
+Reasons are Kubernetes' own words. Where Kubernetes alternates between two words for one trouble (ErrImagePull and
+ImagePullBackOff, Error and CrashLoopBackOff), one of them stands for both, so that it is told once. `tracing` makes causes of
+troubles, which have a beginning and an end.
+"""
+
+import re
+import signal
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+from mcp_operator.model.base import Object
+from mcp_operator.model.operations import InstanceStep, Operation, OperationKind
+from mcp_operator.rollout.instances import Instance, conditions_of
+from mcp_operator.rollout.observation import Applied, Observation
+from mcp_operator.rollout.progressing import overdue_at
+from mcp_operator.rollout.reading import Facts, digest
+
+SETTLING_SECONDS = 10
+"""How long an instance has to be ready before its trouble counts as over, where the server has no minReadySeconds."""
+
+RESTARTS_OF_A_LOOP = 3
+"""From this restart on, a container that keeps ending needs a person."""
+
+_MESSAGE_CHARACTERS = 1024
+
+_IMAGE_PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable"})
+_STILL_STARTING = frozenset({"ContainerCreating", "PodInitializing"})
+_NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
+_VOLUME_WARNINGS = frozenset({"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"})
+_BEFORE_ITS_CONTAINERS = frozenset({InstanceStep.CREATED, InstanceStep.SCHEDULED})
+
+# What registries and container runtimes answer when asking again won't help.
+_REGISTRY_SAYS_NO = re.compile(
+    r"not ?found|manifest unknown|does not exist|denied|unauthorized|forbidden|authorization failed|authentication required"
+    r"|no basic auth|no such host",
+    re.IGNORECASE,
+)
+# What kubelet says when an object or key that a container refers to is missing, or its user isn't allowed.
+_CONFIGURATION_IS_WRONG = re.compile(r"not found|couldn't find key|runAsNonRoot|invalid", re.IGNORECASE)
+
+_ROOT_CURE = (
+    "give it a user by podTemplate: {spec: {securityContext: {runAsUser: 1000}}}, "
+    "or let it be root by podTemplate: {spec: {securityContext: {runAsNonRoot: false}}}"
+)
+
+
+class Urgency(Enum):
+    """Whether waiting may help."""
+
+    HEALS = "it may heal by itself, and the deadline limits the waiting"
+    LASTS = "it needs a person once it has lasted a while"
+    PERSON = "it needs a person"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trouble:
+    """Something is wrong now, with one instance or with the server as a whole."""
+
+    reason: str
+    message: str
+    urgency: Urgency
+    detail: str = ""
+    """What tells it from another trouble of the same reason, free of counts, times and pod names."""
+    instance: str | None = None
+    container: str | None = None
+    revision: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+
+    @property
+    def cause(self) -> str:
+        """Id of the cause that it belongs to: the same for each instance that has it, and whenever it comes back."""
+        return digest([self.reason, self.container, self.revision, self.detail])
+
+
+def find_troubles(observation: Observation, facts: Facts, operation: Operation | None) -> tuple[Trouble, ...]:
+    """All that is wrong now with what the server is meant to become; older revisions are on their way out and don't count.
+
+    The most specific ones come first: a failed operation is explained by the first that needs a person.
+    """
+    if facts.going:
+        return ()
+    refusals = (_refusal(facts.refusal),) if facts.refusal else ()
+    if not facts.wanted:
+        return refusals
+    return (
+        *refusals,
+        *(
+            replace(trouble, instance=instance.name, revision=instance.revision)
+            for instance in unsettled(facts)
+            for trouble in _instance_troubles(instance, observation.warnings)
+        ),
+        *_creation_troubles(observation.replica_sets, facts),
+        *_deadline_troubles(observation.warnings, facts, operation),
+    )
+
+
+def unsettled(facts: Facts) -> tuple[Instance, ...]:
+    """Instances of the current revision that have yet to prove themselves by staying ready for a while."""
+    return tuple(
+        instance
+        for instance in facts.instances
+        if instance.revision == facts.revision
+        and not instance.terminating
+        and not instance.ready_for(settling_seconds(facts), now=facts.now)
+    )
+
+
+def settling_seconds(facts: Facts) -> int:
+    """How long an instance of this server has to be ready before its trouble counts as over."""
+    return facts.min_ready_seconds or SETTLING_SECONDS
+
+
+def tidy(text: str) -> str:
+    """Text from anywhere as one bounded line: white space becomes one space, what can't be printed a question mark."""
+    line = " ".join(text.split())
+    line = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
+    return line if len(line) <= _MESSAGE_CHARACTERS else line[: _MESSAGE_CHARACTERS - 1] + "…"
+
+
+def _refusal(applied: Applied) -> Trouble:
+    reason, message = applied.reason or "Refused", tidy(applied.message or "the Deployment can't be applied")
+    never_heals = reason.startswith("Invalid") or reason == "ForeignObject"
+    return Trouble(reason=reason, message=message, detail=message, urgency=Urgency.PERSON if never_heals else Urgency.LASTS)
+
+
+def _instance_troubles(instance: Instance, warnings: Iterable[Object]) -> Iterator[Trouble]:
+    conditions, status = conditions_of(instance.pod), instance.pod.get("status", {})
+    scheduled = conditions.get("PodScheduled", {})
+    if scheduled.get("status") == "False":
+        reason, message = scheduled.get("reason") or "Unschedulable", scheduled.get("message") or "no node takes the pod"
+        yield Trouble(reason=reason, message=tidy(message), urgency=Urgency.HEALS)
+    about = [warning for warning in warnings if warning.get("involvedObject", {}).get("uid") == instance.uid]
+    if instance.step in _BEFORE_ITS_CONTAINERS and conditions.get("PodReadyToStartContainers", {}).get("status") != "True":
+        yield from _volume_troubles(about)
+    probe = _latest(about, "Unhealthy")
+    for container in status.get("initContainerStatuses") or ():
+        yield from _container_troubles(container, probe, once=not container.get("started"))
+    for container in status.get("containerStatuses") or ():
+        yield from _container_troubles(container, probe, once=False)
+
+
+def _container_troubles(container: Object, probe: str, *, once: bool) -> Iterator[Trouble]:
+    """The trouble of one container, if it has one; `once`: it is meant to run to its end, as init containers are."""
+    state = container.get("state", {})
+    waiting = state.get("waiting", {})
+    reason, said = waiting.get("reason") or "", tidy(waiting.get("message") or "")
+    ended = state.get("terminated") or container.get("lastState", {}).get("terminated")
+    name = container["name"]
+    if reason in _IMAGE_PULL:
+        yield _image_pull(container, said, backs_off=reason == "ImagePullBackOff")
+    elif reason in ("InvalidImageName", "ErrImageNeverPull"):
+        yield Trouble(container=name, reason=reason, message=said or reason, urgency=Urgency.PERSON)
+    elif reason == "CreateContainerConfigError":
+        yield _configuration(name, said)
+    elif ended and not (once and ended.get("exitCode") == 0):
+        yield _crash(container, ended, probe)
+    elif reason and reason not in _STILL_STARTING:
+        yield Trouble(container=name, reason=reason, message=said or reason, urgency=Urgency.LASTS)
+
+
+def _image_pull(container: Object, said: str, *, backs_off: bool) -> Trouble:
+    answer = re.sub(r'^Back-off pulling image "[^"]*"(: )?|^ErrImagePull: ', "", said)
+    answer = re.sub(r"^ErrImagePull: ", "", answer)
+    message = f"image {container.get('image', '')} can't be pulled" + (f": {answer}" if answer else "")
+    refused = backs_off and _REGISTRY_SAYS_NO.search(answer)
+    return Trouble(
+        container=container["name"],
+        reason="ImagePullBackOff",
+        message=tidy(message),
+        urgency=Urgency.PERSON if refused else Urgency.HEALS,
+    )
+
+
+def _configuration(container: str, said: str) -> Trouble:
+    message = re.sub(r' \(pod: "[^"]*", container: [^)]*\)', "", said)
+    if "runAsNonRoot" in message:
+        message = f"{message}; {_ROOT_CURE}"
+    wrong = _CONFIGURATION_IS_WRONG.search(message)
+    return Trouble(
+        container=container,
+        reason="CreateContainerConfigError",
+        message=message,
+        detail=message,
+        urgency=Urgency.PERSON if wrong else Urgency.LASTS,
+    )
+
+
+def _crash(container: Object, ended: Mapping[str, Any], probe: str) -> Trouble:
+    """A container that ended and is started again: a loop only from the third restart on, but the same cause from the first."""
+    name, exit_code = container["name"], int(ended.get("exitCode", 0))
+    number = int(ended.get("signal") or 0) or _signal_of(exit_code)
+    if ended.get("reason") in _NEVER_RAN:
+        reason, message = "RunContainerError", f"container {name} can't be run: {ended.get('message') or ended['reason']}"
+    elif ended.get("reason") == "OOMKilled":
+        reason, message = "OOMKilled", f"container {name} was killed: it used more memory than its limit"
+    else:
+        reason, message = "CrashLoopBackOff", f"container {name} exited with code {exit_code}"
+        message += f" ({signal.Signals(number).name})" if number else ""
+        message += f"; {probe}" if number and probe else ""
+    return Trouble(
+        container=name,
+        reason=reason,
+        message=tidy(message),
+        exit_code=exit_code,
+        signal=number,
+        urgency=Urgency.PERSON if container.get("restartCount", 0) >= RESTARTS_OF_A_LOOP else Urgency.HEALS,
+    )
+
+
+def _signal_of(exit_code: int) -> int | None:
+    """The signal that an exit code above 128 stands for, by the convention of shells and container runtimes."""
+    number = exit_code - 128
+    return number if number in {each.value for each in signal.Signals} else None
+
+
+def _volume_troubles(about: Iterable[Object]) -> Iterator[Trouble]:
+    newest = {warning["reason"]: warning for warning in sorted(about, key=_seen) if warning.get("reason") in _VOLUME_WARNINGS}
+    for reason, warning in newest.items():
+        message = tidy(warning.get("message") or reason)
+        missing = re.search(r'(configmap|secret|persistentvolumeclaim) "[^"]*" not found', message)
+        yield Trouble(
+            reason=reason,
+            message=message,
+            detail=missing.group() if missing else "",
+            urgency=Urgency.PERSON if missing else Urgency.HEALS,
+        )
+
+
+def _creation_troubles(replica_sets: Iterable[Object], facts: Facts) -> Iterator[Trouble]:
+    """Pods that the API server refuses: quota, Pod Security, an admission webhook, a missing service account."""
+    for replica_set in replica_sets:
+        failure = conditions_of(replica_set).get("ReplicaFailure", {})
+        is_current = replica_set["metadata"].get("labels", {}).get("pod-template-hash") == facts.revision
+        if is_current and failure.get("status") == "True":
+            reason = failure.get("reason") or "FailedCreate"
+            message = re.sub(r'pods "[^"]*" is forbidden', "pods are forbidden", failure.get("message") or reason)
+            yield Trouble(reason=reason, message=tidy(message), revision=facts.revision, urgency=Urgency.LASTS)
+
+
+def _deadline_troubles(warnings: Iterable[Object], facts: Facts, operation: Operation | None) -> Iterator[Trouble]:
+    workload = facts.workload
+    if operation is None or workload is None or workload.paused:
+        return
+    overdue = overdue_at(operation, deadline_seconds=workload.deadline_seconds) <= facts.now
+    if workload.deadline_exceeded or (operation.kind is OperationKind.SCALE and overdue):
+        counts = facts.counts
+        message = f"no progress for {workload.deadline_seconds} s: {counts.available} of {counts.desired} instances available"
+        uids = {instance.uid for instance in unsettled(facts)}
+        probe = _latest((each for each in warnings if each.get("involvedObject", {}).get("uid") in uids), "Unhealthy")
+        yield Trouble(
+            reason="ProgressDeadlineExceeded",
+            message=tidy(f"{message}; {probe}" if probe else message),
+            detail=operation.id,
+            revision=facts.revision,
+            urgency=Urgency.PERSON,
+        )
+
+
+def _latest(warnings: Iterable[Object], reason: str) -> str:
+    """The message of the newest warning of this reason, empty without one."""
+    newest = max((warning for warning in warnings if warning.get("reason") == reason), key=_seen, default=None)
+    return tidy(newest.get("message") or "") if newest else ""
+
+
+def _seen(warning: Object) -> str:
+    """When it was last seen, in an order of text: Kubernetes writes all times in UTC and one form."""
+    series = warning.get("series") or {}
+    return series.get("lastObservedTime") or warning.get("lastTimestamp") or warning.get("eventTime") or ""

@@ -1,0 +1,49 @@
+"""How the children of a server are named and found: by its own name, by labels, by an owner reference.
+
+`rendering` writes these into the children, `cluster` finds children by them and reports them in the MCPServer's status.
+"""
+
+from typing import Any, Final
+
+from mcp_operator.model.spec import API_VERSION, KIND, MCPServer
+
+MANAGED_BY: Final = "mcp-operator"
+"""Value of the label app.kubernetes.io/managed-by on every child."""
+
+CONTAINER: Final = "mcp"
+"""Name of the container that runs the MCP server, and of its port."""
+
+
+def match_labels(server: MCPServer) -> dict[str, str]:
+    """The labels that choose the server's instances and nothing else. A Deployment's selector can't be changed: these stay."""
+    return {
+        "app.kubernetes.io/name": "mcp-server",
+        "app.kubernetes.io/instance": server.metadata.name,
+        "app.kubernetes.io/managed-by": MANAGED_BY,
+    }
+
+
+def selector(server: MCPServer) -> str:
+    """`match_labels` as a label selector, for the scale subresource and for `kubectl get -l`."""
+    return ",".join(f"{name}={value}" for name, value in match_labels(server).items())
+
+
+def endpoint(server: MCPServer) -> str:
+    """URL at which the server is reached inside the cluster."""
+    return f"http://{server.metadata.name}.{server.metadata.namespace}.svc:{server.spec.port}{server.spec.path}"
+
+
+def labels(server: MCPServer) -> dict[str, str]:
+    """All labels of a child; those that people wish for can't take the place of the operator's."""
+    return {**server.spec.metadata.labels, **match_labels(server)}
+
+
+def owner_reference(server: MCPServer) -> dict[str, Any]:
+    """What makes a child go with its server; it doesn't hold up the server's own deletion (no blockOwnerDeletion)."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": server.metadata.name,
+        "uid": server.metadata.uid,
+        "controller": True,
+    }

@@ -1,0 +1,463 @@
+"""A small API server on loopback, for what a real one won't do on demand: expire, fail, cut a line, fall silent, go away.
+
+It keeps objects and their history in memory and speaks as much of the Kubernetes API as the operator uses: lists in pages,
+watches with bookmarks, server-side apply with managed fields, status patches with preconditions, discovery for kopf. It knows
+no controllers and no schemas: a test plays those by `put` and `remove`. The truth about Kubernetes is tested in tests/e2e.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import re
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from aiohttp import web
+from kubernetes.aio.client import Configuration
+
+Object: TypeAlias = dict[str, Any]
+
+KINDS = {
+    "mcpservers": ("mcp-operator.dev/v1alpha1", "MCPServer"),
+    "deployments": ("apps/v1", "Deployment"),
+    "replicasets": ("apps/v1", "ReplicaSet"),
+    "services": ("v1", "Service"),
+    "pods": ("v1", "Pod"),
+    "events": ("v1", "Event"),
+}
+_PATH = re.compile(
+    r"/apis?/(?P<version>.+?)(/namespaces/(?P<namespace>[^/]+))?/(?P<plural>"
+    + "|".join(KINDS)
+    + r")(/(?P<name>[^/]+))?(/(?P<subresource>status))?"
+)
+
+
+@dataclass
+class Fault:
+    """What the server does instead of answering properly, so many times."""
+
+    matches: Callable[[web.Request], bool]
+    status: int
+    reason: str
+    times: int
+    causes: Sequence[Object]
+
+
+@dataclass
+class Request:
+    """One request that was received."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: Any
+
+    @property
+    def plural(self) -> str:
+        found = _PATH.fullmatch(self.path)
+        return found["plural"] if found else ""
+
+    @property
+    def watch(self) -> bool:
+        return self.query.get("watch") == "true"
+
+    @property
+    def write(self) -> bool:
+        return self.method in {"PATCH", "POST", "PUT"}
+
+
+@dataclass(eq=False)
+class _Watch:
+    """One watch that is open; None ends it, bytes are written as they are."""
+
+    plural: str
+    admits: Callable[[Object], bool]
+    lines: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
+    silent: bool = False
+
+
+class FakeApi:
+    """The server; use it through `serving`."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[tuple[str, str], Object]] = {plural: {} for plural in KINDS}
+        self.requests: list[Request] = []
+        self.faults: list[Fault] = []
+        self.silent = False
+        """Watches that begin now never say anything."""
+        self.port = 0
+        self._version = 100
+        self._oldest = 0
+        self._history: list[tuple[int, str, str, Object]] = []
+        self._watches: set[_Watch] = set()
+        self._lists: dict[str, tuple[int, list[Object]]] = {}
+        self._runner: web.AppRunner | None = None
+
+    # --- what a test does ---------------------------------------------------------------------------------------------------
+
+    async def up(self) -> None:
+        """Start to listen; again on the same port."""
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def down(self) -> None:
+        """Be gone: connections are cut, new ones refused."""
+        self.end_watches()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def configuration(self) -> Configuration:
+        """How to reach it."""
+        return Configuration(host=f"http://127.0.0.1:{self.port}")
+
+    def put(self, plural: str, body: Mapping[str, Any]) -> Object:
+        """Create or replace an object, as some controller or person would."""
+        target: Object = copy.deepcopy(dict(body))
+        metadata = target["metadata"]
+        metadata.setdefault("uid", str(uuid.uuid4()))
+        key = (metadata["namespace"], metadata["name"])
+        old = self.objects[plural].get(key)
+        if old is not None and old["metadata"]["uid"] != metadata["uid"]:
+            self.remove(plural, *key)
+            old = None
+        generation = old["metadata"].get("generation", 1) if old is not None else metadata.get("generation", 1)
+        metadata["generation"] = generation + (old is not None and old.get("spec") != target.get("spec"))
+        if old is not None and _unversioned(old) == _unversioned(target):
+            return copy.deepcopy(old)
+        self._version += 1
+        metadata["resourceVersion"] = str(self._version)
+        self.objects[plural][key] = target
+        self._happened("ADDED" if old is None else "MODIFIED", plural, target)
+        return copy.deepcopy(target)
+
+    def remove(self, plural: str, namespace: str, name: str) -> None:
+        """Delete an object."""
+        target = copy.deepcopy(self.objects[plural].pop((namespace, name)))
+        self._version += 1
+        target["metadata"]["resourceVersion"] = str(self._version)
+        self._happened("DELETED", plural, target)
+
+    def get(self, plural: str, name: str, namespace: str = "default") -> Object:
+        return copy.deepcopy(self.objects[plural][namespace, name])
+
+    def change(self, plural: str, name: str, path: str, value: Any, *, manager: str, namespace: str = "default") -> Object:
+        """Set one field as another field manager, who then owns it."""
+        body = self.get(plural, name, namespace)
+        *parents, last = path.split(".")
+        target = body
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        target[last] = value
+        for entry in body["metadata"].get("managedFields", []):
+            fields = entry["fieldsV1"]
+            for parent in parents:
+                fields = fields.get(f"f:{parent}", {})
+            fields.pop(f"f:{last}", None)
+        owned: Object = {f"f:{last}": {}}
+        for parent in reversed(parents):
+            owned = {f"f:{parent}": owned}
+        body["metadata"].setdefault("managedFields", []).append({"manager": manager, "operation": "Update", "fieldsV1": owned})
+        return self.put(plural, body)
+
+    def fail(
+        self, status: int, reason: str = "InternalError", *, times: int = 1, causes: Sequence[Object] = (), **match: Any
+    ) -> None:
+        """Answer the next requests with an error: those whose `plural`, `watch` and `method` are as given."""
+
+        def matches(request: web.Request) -> bool:
+            found = _PATH.fullmatch(request.path)
+            have = {
+                "plural": found["plural"] if found else None,
+                "watch": request.query.get("watch") == "true",
+                "method": request.method,
+                "continued": "continue" in request.query,
+            }
+            return all(have[name] == value for name, value in match.items())
+
+        self.faults.append(Fault(matches, status, reason, times, causes))
+
+    def expire(self) -> None:
+        """Forget history and continue tokens, as etcd's compaction does."""
+        self._oldest = self._version
+        self._history.clear()
+        self._lists.clear()
+
+    def bookmark(self) -> None:
+        """Send a bookmark on all watches."""
+        for watch in self._watches:
+            api_version, kind = KINDS[watch.plural]
+            mark = {"kind": kind, "apiVersion": api_version, "metadata": {"resourceVersion": str(self._version)}}
+            self._send(watch, "BOOKMARK", mark)
+
+    def say(self, line: bytes, *, plural: str) -> None:
+        """Write bytes on the watches of a kind, whatever they are."""
+        for watch in self._watches:
+            if watch.plural == plural:
+                watch.lines.put_nowait(line)
+
+    def end_watches(self) -> None:
+        """End all watches as the server does when their time is up."""
+        for watch in self._watches:
+            watch.lines.put_nowait(None)
+
+    def watching(self, plural: str) -> int:
+        """Watches of a kind that are open."""
+        return sum(watch.plural == plural for watch in self._watches)
+
+    def received(self, **match: Any) -> list[Request]:
+        """Requests so far with these attributes: method, plural, watch, write."""
+        return [request for request in self.requests if all(getattr(request, name) == value for name, value in match.items())]
+
+    # --- how it answers -----------------------------------------------------------------------------------------------------
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        content = await request.read()
+        body = json.loads(content) if content else None
+        self.requests.append(Request(request.method, request.path, dict(request.query), body))
+        for fault in self.faults:
+            if fault.times and fault.matches(request):
+                fault.times -= 1
+                return _status(fault.status, fault.reason, "as the test has ordered", causes=fault.causes)
+        found = _PATH.fullmatch(request.path)
+        if found is None:
+            return self._discover(request.path)
+        plural, namespace, name = found["plural"], found["namespace"], found["name"]
+        if request.method != "GET":
+            return self._write(request, found, body)
+        if name:
+            held = self.objects[plural].get((namespace, name))
+            return web.json_response(held) if held is not None else _status(404, "NotFound", f"{plural} {name!r} not found")
+        admits = _admits(namespace, request.query)
+        if request.query.get("watch") == "true":
+            return await self._watch(request, plural, admits)
+        return self._list(request, plural, admits)
+
+    def _write(self, request: web.Request, found: re.Match[str], body: Any) -> web.Response:
+        plural, namespace, name = found["plural"], found["namespace"], found["name"]
+        if request.method == "POST":
+            return self._create(plural, namespace, body)
+        if found["subresource"] == "status":
+            return self._patch_status(plural, namespace, name, body)
+        return self._apply(plural, namespace, name, body, request.query)
+
+    def _discover(self, path: str) -> web.Response:
+        groups: dict[str, list[str]] = {}
+        for api_version, _ in KINDS.values():
+            group, _, version = api_version.rpartition("/")
+            groups.setdefault(group, []).append(version)
+        if path == "/api":
+            return web.json_response({"versions": ["v1"]})
+        if path == "/apis":
+            named = [
+                {"name": group, "versions": [{"version": versions[0]}], "preferredVersion": {"version": versions[0]}}
+                for group, versions in groups.items()
+                if group
+            ]
+            return web.json_response({"groups": [*named, _CRD_GROUP]})
+        api_version = path.removeprefix("/apis/").removeprefix("/api/")
+        resources = [_resource(plural, kind) for plural, (version, kind) in KINDS.items() if version == api_version]
+        if api_version == "v1":
+            resources.append(_resource("namespaces", "Namespace", namespaced=False))
+        if api_version == "apiextensions.k8s.io/v1":
+            resources.append(_resource("customresourcedefinitions", "CustomResourceDefinition", namespaced=False))
+        return web.json_response({"resources": resources})
+
+    def _list(self, request: web.Request, plural: str, admits: Callable[[Object], bool]) -> web.Response:
+        token = request.query.get("continue")
+        if token is None:
+            version, items = self._version, [body for body in self.objects[plural].values() if admits(body)]
+        elif token in self._lists:
+            version, items = self._lists.pop(token)
+        else:
+            return _status(410, "Expired", "The provided continue parameter is too old")
+        limit = int(request.query.get("limit", "500"))
+        page, rest = items[:limit], items[limit:]
+        metadata = {"resourceVersion": str(version)}
+        if rest:
+            metadata["continue"] = str(uuid.uuid4())
+            self._lists[metadata["continue"]] = (version, rest)
+        return web.json_response({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": page})
+
+    async def _watch(self, request: web.Request, plural: str, admits: Callable[[Object], bool]) -> web.StreamResponse:
+        since = int(request.query["resourceVersion"])
+        watch = _Watch(plural, admits, silent=self.silent)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        if since < self._oldest:
+            await response.write(_line("ERROR", _status_body(410, "Expired", "too old resource version")))
+            return response
+        for version, kind, of, body in self._history:
+            if version > since and of == plural and admits(body):
+                self._send(watch, kind, body)
+        self._watches.add(watch)
+        try:
+            while (line := await watch.lines.get()) is not None:
+                await response.write(line)
+        finally:
+            self._watches.discard(watch)
+        return response
+
+    def _apply(self, plural: str, namespace: str, name: str, manifest: Object, query: Mapping[str, str]) -> web.Response:
+        old = self.objects[plural].get((namespace, name))
+        wanted = manifest["metadata"].get("uid")
+        if wanted is not None and (old is None or old["metadata"]["uid"] != wanted):
+            return _status(409, "Conflict", "uid mismatch")
+        if old is not None and query["force"] == "false":
+            return _status(409, "Conflict", "Apply failed with 1 conflict")
+        target = _merged(old or {}, manifest)
+        entry = {"manager": query["fieldManager"], "operation": "Apply", "fieldsV1": _fields(manifest)}
+        others = [each for each in target["metadata"].get("managedFields", []) if each["manager"] != query["fieldManager"]]
+        target["metadata"]["managedFields"] = [entry, *others]
+        return web.json_response(self.put(plural, target))
+
+    def _patch_status(self, plural: str, namespace: str, name: str, patch: Object) -> web.Response:
+        old = self.objects[plural].get((namespace, name))
+        if old is None:
+            return _status(404, "NotFound", f"{plural} {name!r} not found")
+        for key, value in patch.get("metadata", {}).items():
+            if old["metadata"][key] != value:
+                return _status(409, "Conflict", f"{key} is not {value}")
+        target = copy.deepcopy(old)
+        target["status"] = _merge_patch(target.get("status"), patch["status"])
+        return web.json_response(self.put(plural, target))
+
+    def _create(self, plural: str, namespace: str, body: Object) -> web.Response:
+        if (namespace, body["metadata"]["name"]) in self.objects[plural]:
+            return _status(409, "AlreadyExists", "already exists")
+        return web.json_response(self.put(plural, body), status=201)
+
+    def _happened(self, kind: str, plural: str, body: Object) -> None:
+        self._history.append((self._version, kind, plural, copy.deepcopy(body)))
+        for watch in self._watches:
+            if watch.plural == plural and watch.admits(body):
+                self._send(watch, kind, body)
+
+    @staticmethod
+    def _send(watch: _Watch, kind: str, body: Object) -> None:
+        if not watch.silent:
+            watch.lines.put_nowait(_line(kind, body))
+
+
+async def until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
+    """Return as soon as the condition holds; fail if it doesn't within the time."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - conditions are about any state of any object: there is no event for it
+            await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run something that never ends by itself for the duration of the block; fails with it."""
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(work)
+        yield
+        task.cancel()
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[FakeApi]:
+    """A server for the duration of the block."""
+    api = FakeApi()
+    await api.up()
+    try:
+        yield api
+    finally:
+        await api.down()
+
+
+def _line(kind: str, body: Object) -> bytes:
+    return json.dumps({"type": kind, "object": body}).encode() + b"\n"
+
+
+def _status_body(status: int, reason: str, message: str, causes: Sequence[Object] = ()) -> Object:
+    body: Object = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "status": "Failure",
+        "code": status,
+        "reason": reason,
+        "message": message,
+    }
+    return body | ({"details": {"causes": list(causes)}} if causes else {})
+
+
+def _status(status: int, reason: str, message: str, causes: Sequence[Object] = ()) -> web.Response:
+    return web.json_response(_status_body(status, reason, message, causes), status=status)
+
+
+def _resource(plural: str, kind: str, *, namespaced: bool = True) -> Object:
+    return {
+        "name": plural,
+        "kind": kind,
+        "singularName": kind.lower(),
+        "namespaced": namespaced,
+        "verbs": ["list", "watch", "patch"],
+    }
+
+
+_CRD_GROUP = {"name": "apiextensions.k8s.io", "versions": [{"version": "v1"}], "preferredVersion": {"version": "v1"}}
+
+
+def _admits(namespace: str | None, query: Mapping[str, str]) -> Callable[[Object], bool]:
+    labels = dict(part.split("=", 1) for part in query.get("labelSelector", "").split(",") if part)
+    fields = dict(part.split("=", 1) for part in query.get("fieldSelector", "").split(",") if part)
+
+    def admits(body: Object) -> bool:
+        have = body["metadata"].get("labels", {})
+        return (
+            namespace in {None, body["metadata"]["namespace"]}
+            and all(have.get(name) == value for name, value in labels.items())
+            and all(str(_read(body, path)) == value for path, value in fields.items())
+        )
+
+    return admits
+
+
+def _read(body: Any, path: str) -> Any:
+    for part in path.split("."):
+        body = body.get(part, {})
+    return body
+
+
+def _unversioned(body: Object) -> Object:
+    metadata = {name: value for name, value in body["metadata"].items() if name not in {"resourceVersion", "generation"}}
+    return {**body, "metadata": metadata}
+
+
+def _merged(old: Any, new: Any) -> Any:
+    """Objects field by field, all else replaced."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return copy.deepcopy(new)
+    return {**copy.deepcopy(old), **{name: _merged(old.get(name), value) for name, value in new.items()}}
+
+
+def _merge_patch(old: Any, patch: Any) -> Any:
+    """RFC 7386."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(old) if isinstance(old, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = _merge_patch(merged.get(name), value)
+    return merged
+
+
+def _fields(value: Any) -> Object:
+    """The field set of a manifest, lists as leaves."""
+    if not isinstance(value, dict):
+        return {}
+    hidden = {"apiVersion", "kind", "uid", "name", "namespace"}
+    return {f"f:{name}": _fields(item) for name, item in value.items() if name not in hidden}

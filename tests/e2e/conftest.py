@@ -1,0 +1,69 @@
+"""What the tests on a real cluster share: one cluster with the operator in it, started once, and a namespace for each test."""
+
+import secrets
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local_cluster import Cluster
+from local_stack.stack import Stack, start
+from tests.e2e.acting import Kubectl, User
+from tests.e2e.installation import Installation
+
+CLUSTERS = Path(__file__).parents[2] / ".local" / "clusters"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker("e2e")
+
+
+@pytest.fixture(scope="session")
+def clusters() -> Path:
+    """Where clusters of the tests keep their state."""
+    return CLUSTERS
+
+
+@pytest.fixture(scope="session")
+def stack(clusters: Path) -> Iterator[Stack]:
+    """A cluster with the operator in it; a cluster that can't start fails the run."""
+    with Cluster.at("tests", clusters) as cluster:
+        cluster.stop()  # one that a killed run left behind may have an older operator
+        yield start(name="tests", directory=clusters, port=0)
+
+
+@pytest.fixture(scope="session")
+def installed(stack: Stack) -> Installation:
+    """The operator as its users meet it."""
+    return Installation(stack)
+
+
+@pytest.fixture(scope="session")
+def kubectl(stack: Stack) -> Kubectl:
+    """kubectl as the cluster's administrator."""
+
+    def run(*args: str, input: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        argv = [str(stack.cluster.kubectl), f"--kubeconfig={stack.cluster.kubeconfig}", *args]
+        done = subprocess.run(argv, check=False, input=input, capture_output=True, text=True, timeout=120)
+        assert not check or done.returncode == 0, f"kubectl {' '.join(args)} failed: {done.stderr}"
+        return done
+
+    return run
+
+
+@pytest.fixture
+def namespace(kubectl: Kubectl) -> Iterator[str]:
+    """A namespace of the test's own; it goes with all that is in it."""
+    name = f"test-{secrets.token_hex(4)}"
+    kubectl("create", "namespace", name)
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def user(kubectl: Kubectl, namespace: str) -> User:
+    """Somebody with kubectl, who works in a fresh namespace."""
+    return User(kubectl, namespace)

@@ -1,0 +1,95 @@
+"""A subscriber for tests: it reads one event stream as any client would, and lets a test wait for what is told."""
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+import aiohttp
+
+from local_stack.sse import Parser
+
+EventJson: TypeAlias = dict[str, Any]
+
+CONTROL_FRAMES = frozenset({"hello", "bookmark", "reset", "dropped", "bye"})
+
+
+class Subscriber:
+    """One open event stream. `events` holds what it told, in order, without control frames; `control` holds those.
+
+    `until` goes through the events once: each call starts behind the event that the call before it returned, so that a test
+    reads as the order in which things happened.
+    """
+
+    def __init__(self, url: str, *, last_event_id: str | None = None) -> None:
+        self._url = url
+        self._headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
+        self._told = asyncio.Condition()
+        self._seen = 0
+        self.events: list[EventJson] = []
+        self.control: list[EventJson] = []
+        self.last_event_id = last_event_id
+        self.ended = False
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60))
+        self._reading = asyncio.create_task(self._read())
+        await self.until_control("hello", within=20)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+        await self._session.close()
+
+    async def until(self, told: Callable[[EventJson], bool], *, within: float = 60) -> EventJson:
+        """The next event of which `told` is true."""
+        async with asyncio.timeout(within), self._told:
+            while True:
+                while self._seen < len(self.events):
+                    event = self.events[self._seen]
+                    self._seen += 1
+                    if told(event):
+                        return event
+                await self._wait(lambda: self._seen < len(self.events))
+
+    async def until_status(self, status: str, *, within: float = 60, **fields: object) -> EventJson:
+        """The next status event with this status and these fields."""
+        expected = {"type": "status", "status": status, **fields}
+        try:
+            return await self.until(lambda event: expected.items() <= event.items(), within=within)
+        except TimeoutError:
+            told = [(e["status"], e["reason"], e["instances"], e["message"]) for e in self.events if e["type"] == "status"]
+            raise AssertionError(f"{expected} was not told within {within} s, but {told}") from None
+
+    async def until_control(self, name: str, *, within: float = 60) -> EventJson:
+        """The newest control frame of this name, as soon as there is one."""
+        async with asyncio.timeout(within), self._told:
+            while True:
+                for frame in reversed(self.control):
+                    if frame["type"] == name:
+                        return frame
+                known = len(self.control)
+                await self._wait(lambda: len(self.control) > known)
+
+    async def _wait(self, condition: Callable[[], bool]) -> None:
+        await self._told.wait_for(lambda: condition() or self.ended)
+        if not condition():
+            raise AssertionError(f"the stream {self._url} ended; its last frames: {self.control[-2:]}, {self.events[-2:]}")
+
+    async def _read(self) -> None:
+        try:
+            async with self._session.get(self._url, headers=self._headers) as response:
+                assert response.status == 200, f"{response.status}: {await response.text()}"
+                parser = Parser()
+                async for chunk in response.content.iter_any():
+                    async with self._told:
+                        for frame in parser.feed(chunk):
+                            body = frame.json
+                            (self.control if body["type"] in CONTROL_FRAMES else self.events).append(body)
+                            self.last_event_id = frame.id or self.last_event_id
+                        self._told.notify_all()
+        finally:
+            async with self._told:
+                self.ended = True
+                self._told.notify_all()

@@ -1,0 +1,59 @@
+"""Events for tests of the log and the gateway: short stories of servers, told with the vocabulary of `model`."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from mcp_operator.model.events import Event, ProgressPayload, StatusPayload
+from mcp_operator.model.operations import OperationKind, Outcome
+from mcp_operator.model.servers import ServerName
+from mcp_operator.model.statuses import Status
+
+
+def uid_of(server: str, life: int = 1) -> str:
+    """The UID of the object that has this name ("namespace/name") in its first, second ... life."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{server}#{life}"))
+
+
+def status(server: str, said: Status = Status.RUNNING, *, life: int = 1, key: str = "", **fields: Any) -> Event:
+    """One server's status changed."""
+    uid = uid_of(server, life)
+    payload = {
+        "status": said,
+        "instances": 1,
+        "desired": 1,
+        "updated": 1,
+        "available": 1,
+        "terminating": 0,
+        "reason": said.value.capitalize(),
+        "message": f"The server is {said}",
+        "revision": "7d4b9",
+        "operation": None,
+        "causes": (),
+        "conditions": (),
+        **fields,
+    }
+    return Event(ServerName.parse(server), uid, key or f"{uid}/{said}", StatusPayload.model_validate(payload))
+
+
+def progress(server: str, percent: int, *, life: int = 1, outcome: Outcome | None = None, key: str = "", **fields: Any) -> Event:
+    """One server's operation went on, or ended."""
+    uid = uid_of(server, life)
+    payload = {
+        "operation": f"{uid}-1",
+        "kind": OperationKind.ROLLOUT,
+        "percent": percent,
+        "outcome": outcome,
+        "stalled_since": None,
+        "desired": 1,
+        "updated": 1,
+        "ready": 0,
+        "available": 0,
+        "old": 0,
+        "terminating": 0,
+        "deadline_seconds": 600,
+        "revisions": (),
+        **fields,
+    }
+    return Event(ServerName.parse(server), uid, key or f"{uid}/1/{percent}", ProgressPayload.model_validate(payload))

@@ -1,0 +1,115 @@
+"""Which object belongs to which server, in whatever order the watches bring them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from mcp_operator.cluster.grouping import Families, Family
+from mcp_operator.cluster.kinds import DEPLOYMENT, EVENT, MCP_SERVER, POD, REPLICA_SET, SERVICE, Kind
+from mcp_operator.cluster.watching import Change
+from mcp_operator.model.servers import ServerName
+from tests.builders import deployment, having, kubernetes_event, mcpserver, owned_by, pod, replicaset, service, uid
+
+SERVER = mcpserver()
+UID: str = SERVER["metadata"]["uid"]
+POD_OBJECT = pod()
+OBJECTS: tuple[tuple[Kind, Mapping[str, Any]], ...] = (
+    (MCP_SERVER, SERVER),
+    (DEPLOYMENT, deployment()),
+    (REPLICA_SET, replicaset()),
+    (POD, POD_OBJECT),
+    (EVENT, kubernetes_event("BackOff", "Back-off pulling image", about=POD_OBJECT)),
+)
+
+
+def added(body: Mapping[str, Any]) -> Change:
+    return Change(old=None, new=body)
+
+
+def removed(body: Mapping[str, Any]) -> Change:
+    return Change(old=body, new=None)
+
+
+def whole(families: Families, uid: str = UID) -> Family:
+    family = families.family(uid)
+    assert family is not None
+    return family
+
+
+def told(family: Family) -> tuple[bool, bool, int, int, int]:
+    return (
+        family.server is not None,
+        family.deployment is not None,
+        len(family.replica_sets),
+        len(family.pods),
+        len(family.warnings),
+    )
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(len(OBJECTS)))))
+def test_in_any_order_the_family_comes_together_and_its_server_hears_of_the_last_piece(order: tuple[int, ...]) -> None:
+    families = Families()
+    concerned = [families.take(OBJECTS[index][0], added(OBJECTS[index][1])) for index in order]
+    assert told(whole(families)) == (True, True, 1, 1, 1)
+    assert concerned[-1] == {UID}
+
+
+def test_owners_may_go_before_what_they_own() -> None:
+    families = Families()
+    for kind, body in OBJECTS:
+        families.take(kind, added(body))
+    for kind, body in OBJECTS[:3]:
+        assert families.take(kind, removed(body)) == {UID}
+    assert told(whole(families)) == (False, False, 0, 1, 1)
+    assert whole(families).name == ServerName("default", "weather")
+
+    assert families.take(POD, removed(POD_OBJECT)) == {UID}
+    assert told(whole(families)) == (False, False, 0, 0, 0)
+    families.forget(UID)
+    assert families.family(UID) is None
+
+
+def test_pods_of_an_orphaned_deployment_leave_the_family() -> None:
+    families = Families()
+    for kind, body in OBJECTS:
+        families.take(kind, added(body))
+    orphan = deployment("weather", having("metadata.ownerReferences", []))
+    assert families.take(DEPLOYMENT, Change(old=deployment(), new=orphan)) == {UID}
+    assert told(whole(families)) == (True, False, 0, 0, 0)
+
+
+def test_a_server_created_again_has_a_family_of_its_own_and_hears_of_what_its_namesake_leaves() -> None:
+    families = Families()
+    for kind, body in OBJECTS:
+        families.take(kind, added(body))
+    families.take(MCP_SERVER, removed(SERVER))
+    again = mcpserver("weather", uid("second"))
+    families.take(MCP_SERVER, added(again))
+
+    assert told(whole(families, "second")) == (True, False, 0, 0, 0)
+    assert told(whole(families)) == (False, True, 1, 1, 1)
+    assert families.named(DEPLOYMENT, ServerName("default", "weather")) == deployment()
+    assert families.take(DEPLOYMENT, removed(deployment())) == {UID, "second"}
+    assert families.named(DEPLOYMENT, ServerName("default", "weather")) is None
+
+
+def test_a_late_deletion_does_not_hide_the_newer_object_of_the_name() -> None:
+    families = Families()
+    families.take(SERVICE, added(service()))
+    newer = service("weather", uid("newer"))
+    families.take(SERVICE, added(newer))
+    families.take(SERVICE, removed(service()))
+    assert families.named(SERVICE, ServerName("default", "weather")) == newer
+
+
+def test_what_belongs_to_nobody_concerns_nobody() -> None:
+    families = Families()
+    stranger = pod("other-1-x", having("metadata.ownerReferences", []))
+    assert families.take(POD, added(stranger)) == set()
+    assert families.take(EVENT, added(kubernetes_event("BackOff", "...", about=stranger))) == set()
+    assert families.take(POD, added(pod("else-1-x", owned_by(replicaset("else-1"))))) == set()
+    assert families.take(POD, removed(pod("never-1-seen"))) == set()
