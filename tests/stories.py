@@ -2,7 +2,7 @@
 
     story = Story()
     story.see(at=0, server=mcpserver(), deployment=deployment())
-    assert story.state.status is Status.PENDING
+    assert story.status == "pending"
     story.see(at=1, pods=(pod("weather-7d4b9-x2x7q", ready()),))        # what isn't named is as it was
     assert story.told == ["status deploying", "rollout 14%"]
 
@@ -44,6 +44,11 @@ class Story:
     def state(self) -> State:
         assert self._state is not None, "nothing was seen yet"
         return self._state
+
+    @property
+    def status(self) -> str:
+        """The status in its word."""
+        return str(self.state.status)
 
     @property
     def causes(self) -> dict[str, Cause]:

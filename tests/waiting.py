@@ -1,21 +1,26 @@
 """Waiting for a condition that no stream tells, such as what kubectl sees."""
 
 import asyncio
+import inspect
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
 
-async def until(condition: Callable[[], T], expected: str, *, within: float = 30, every: float = 0.2) -> T:
-    """The first true value of `condition`.
+async def until(condition: Callable[[], T | Coroutine[Any, Any, T]], expected: str, *, within: float = 30, every: float = 0.1) -> T:
+    """The first true value of `condition`, which may be a coroutine function.
 
     Raises:
         AssertionError: it isn't true after `within` seconds; `expected` says what was waited for.
     """
     deadline = time.monotonic() + within
-    while not (value := condition()):
+    while True:
+        value = condition()
+        if inspect.isawaitable(value):
+            value = await value
+        if value:
+            return cast("T", value)
         assert time.monotonic() < deadline, f"after {within} s still not so: {expected}"
         await asyncio.sleep(every)
-    return value

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
-from tests.component.conftest import Loopback, StartGateway
-from tests.events import progress, status, uid_of
 
 from mcp_operator.eventlog.log import Batch, EventId, Gap, Selection, Snapshot
 from mcp_operator.eventlog.memory import MemoryLog
 from mcp_operator.gateway.serving import Gateway
 from mcp_operator.model.statuses import Status
+from tests.component.conftest import Loopback, StartGateway
+from tests.events import progress, status, uid_of
 
 
 class TestServers:

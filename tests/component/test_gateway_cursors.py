@@ -6,12 +6,12 @@ import asyncio
 import itertools
 
 import pytest
-from tests.component.conftest import Loopback, StartGateway
-from tests.events import progress, status, uid_of
 
 from mcp_operator.eventlog.log import EventId
 from mcp_operator.model.events import EventType
 from mcp_operator.model.statuses import Status
+from tests.component.conftest import Loopback, StartGateway
+from tests.events import progress, status, uid_of
 
 
 class TestHeldCursors:

@@ -1,7 +1,7 @@
 """The installed operator as tests use it: its streams, and the faults that befall it."""
 
-import asyncio
 import contextlib
+import json
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -50,9 +50,7 @@ class Installation:
     async def stream(self, user: User, server: str) -> AsyncIterator[Subscriber]:
         """A server's stream by name, as soon as the operator knows the server."""
         path = f"/api/servers/{user.namespace}:{server}"
-        async with asyncio.timeout(20):
-            while (await self.get_json(path))[0] != 200:
-                await asyncio.sleep(0.05)
+        await until(lambda: self._answers(path), f"{server} is known to the operator")
         async with Subscriber(f"{self.gateway}{path}/events") as subscriber:
             yield subscriber
 
@@ -66,12 +64,7 @@ class Installation:
 
     async def ready(self) -> None:
         """Wait until the gateway answers from a state that knows the whole cluster."""
-        async with asyncio.timeout(60):
-            while True:
-                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                    if (await self.get_json("/api/servers"))[0] == 200:
-                        return
-                await asyncio.sleep(0.1)
+        await until(lambda: self._answers("/api/servers"), "the gateway is ready", within=60)
 
     def api_ready(self) -> bool:
         """Whether the API server answers."""
@@ -114,11 +107,17 @@ class Installation:
         finally:
             self._inside("nft", "delete", "table", "inet", _FIREWALL)
 
+    async def _answers(self, path: str) -> bool:
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            return (await self.get_json(path))[0] == 200
+        return False
+
     def _container(self) -> str:
         """Id of the operator's running container, empty while there is none."""
-        path = "--output=jsonpath={.items[0].status.containerStatuses[0].state.running.startedAt}{' '}{.items[0].status.containerStatuses[0].containerID}"
-        started, _, container = self.stack.kubectl("get", "pods", f"--namespace={NAMESPACE}", path).partition(" ")
-        return container.removeprefix("containerd://") if started else ""
+        pods = json.loads(self.stack.kubectl("get", "pods", f"--namespace={NAMESPACE}", "--output=json"))["items"]
+        statuses = [status for pod in pods for status in pod["status"].get("containerStatuses", ())]
+        running = [status["containerID"] for status in statuses if "running" in status["state"]]
+        return str(running[0]).removeprefix("containerd://") if running else ""
 
     def _operator_pods(self) -> str:
         return self.stack.kubectl("get", "pods", f"--namespace={NAMESPACE}", "--output=name").strip()

@@ -65,12 +65,8 @@ class Subscriber:
     async def until_control(self, name: str, *, within: float = 60) -> EventJson:
         """The newest control frame of this name, as soon as there is one."""
         async with asyncio.timeout(within), self._told:
-            while True:
-                for frame in reversed(self.control):
-                    if frame["type"] == name:
-                        return frame
-                known = len(self.control)
-                await self._wait(lambda: len(self.control) > known)
+            await self._wait(lambda: any(frame["type"] == name for frame in self.control))
+            return next(frame for frame in reversed(self.control) if frame["type"] == name)
 
     async def _wait(self, condition: Callable[[], bool]) -> None:
         await self._told.wait_for(lambda: condition() or self.ended)

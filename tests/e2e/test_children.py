@@ -38,7 +38,8 @@ async def test_a_server_gets_a_deployment_and_a_service_of_its_name(user: User, 
         assert child["metadata"]["labels"]["team"] == "sky"
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert container["name"] == "mcp"
-    assert container["readinessProbe"]["tcpSocket"] and container["startupProbe"]["tcpSocket"]
+    assert container["readinessProbe"]["tcpSocket"]
+    assert container["startupProbe"]["tcpSocket"]
     assert container["securityContext"]["allowPrivilegeEscalation"] is False
     assert server["status"]["endpoint"] == f"http://weather.{user.namespace}.svc:8080/mcp"
     listed = user.run("get", "endpointslices", "--selector=kubernetes.io/service-name=weather", "--output=name")

@@ -28,7 +28,7 @@ async def test_a_running_server_is_ready_for_kubectl_wait_and_kstatus(user: User
 
 
 async def test_a_rollout_is_in_progress_and_a_broken_one_has_failed_for_kstatus(user: User, installed: Installation) -> None:
-    user.apply_server("weather", image=installed.sample)
+    user.apply_server("weather", image=installed.sample, rollout={"progressDeadlineSeconds": 5})
     user.run("wait", "--for=condition=Ready", "mcpserver/weather", "--timeout=60s")
     seen: list[Kstatus] = []
 
@@ -70,7 +70,7 @@ async def test_kubectl_get_shows_status_instances_ready_and_progress(user: User,
 
 
 async def test_big_steps_are_kubernetes_events_without_repeats(user: User, installed: Installation) -> None:
-    user.apply_server("weather", image=installed.sample)
+    user.apply_server("weather", image=installed.sample, rollout={"progressDeadlineSeconds": 5})
     async with installed.stream(user, "weather") as stream:
         await stream.until_status("running")
         user.scale("weather", 2)

@@ -87,7 +87,8 @@ async def test_the_api_server_killed_and_back_leaves_streams_open_and_truth_righ
         await by_name.until_status("scaling", within=5)
         told_after = time.monotonic() - back
         await asyncio.gather(*(stream.until_status("running", instances=2) for stream in (by_name, of_cluster)))
-        assert not by_name.ended and not of_cluster.ended
+        assert not by_name.ended
+        assert not of_cluster.ended
         assert [frame["type"] for frame in by_name.control].count("hello") == 1, "the very same response went on"
     assert told_after < 5
 

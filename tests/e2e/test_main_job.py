@@ -16,7 +16,7 @@ def percents(events: list[EventJson], *, kind: str) -> list[int]:
 
 async def test_a_server_lives_from_apply_to_delete(user: User, installed: Installation) -> None:
     async with installed.cluster_stream(user) as stream:
-        user.apply_server("weather", image=installed.sample)
+        user.apply_server("weather", image=installed.sample, rollout={"progressDeadlineSeconds": 10})
         created = await stream.until_status("deploying")
         assert created["server"] == f"{user.namespace}/weather"
         running = await stream.until_status("running", instances=1, desired=1)

@@ -145,7 +145,22 @@ def test_kubectl_explain_tells_all_of_a_rollout(user: User) -> None:
         assert told in text
 
 
-@pytest.mark.parametrize("path", ["spec", "spec.env.valueFrom", "spec.podTemplate", "spec.service", "status", "status.operation"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "spec",
+        "spec.env.valueFrom",
+        "spec.envFrom",
+        "spec.podTemplate",
+        "spec.resources",
+        "spec.rollout",
+        "spec.service",
+        "status",
+        "status.causes",
+        "status.conditions",
+        "status.operation",
+    ],
+)
 def test_kubectl_explain_leaves_no_field_unexplained(user: User, path: str) -> None:
     assert "<no description>" not in user.run("explain", f"mcpserver.{path}")
 

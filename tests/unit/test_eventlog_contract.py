@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.events import progress, status, uid_of
 
 from mcp_operator.eventlog.log import Batch, EventId, EventLog, Gap, GapReason, Record, Selection
 from mcp_operator.eventlog.memory import MemoryLog
 from mcp_operator.model.events import Event, EventType
 from mcp_operator.model.operations import Outcome
 from mcp_operator.model.statuses import Status
+from tests.events import progress, status, uid_of
 
 MakeLog = Callable[[int], EventLog]
 
@@ -217,6 +217,44 @@ async def test_a_hole_is_declared_to_those_who_want_what_is_lost_and_to_no_one_e
     assert await read_all(log, cursor, Selection(uid=uid_of("default/b"))) == []
 
 
+async def test_a_hole_is_declared_however_small_the_steps_of_the_reader(make_log: MakeLog) -> None:
+    """The event after the hole comes later than the first step, which must not carry the reader past the hole."""
+    log = make_log(1)
+    await fill(log, [status("default/a"), status("default/b"), status("default/a")])
+
+    assert await read_all(log, await start_of(log), limit=1) == Gap(GapReason.EXPIRED)
+
+
+async def test_what_a_reader_has_read_may_go(make_log: MakeLog) -> None:
+    log = make_log(2)
+    [seen, *_] = await fill(log, [status("default/a"), status("default/b")])
+    await fill(log, [status("default/a", Status.DEGRADED), progress("default/b", 1), progress("default/b", 2)])
+
+    records = await read_all(log, seen, STATUSES)
+
+    assert isinstance(records, list)
+    assert [str(record.server) for record in records] == ["default/b", "default/a"]
+
+
+async def test_a_reader_far_behind_lets_others_have_their_turn(make_log: MakeLog) -> None:
+    log = make_log(100)
+    await fill(log, [progress("default/a", percent) for percent in range(50)])
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(others())
+        await read_all(log, await start_of(log), limit=1)
+        running.cancel()
+
+    assert turns >= 50
+
+
 async def test_a_deleted_server_is_remembered_for_a_while_and_then_forgotten(make_log: MakeLog) -> None:
     log = make_log(5)
     before = await log.append(status("default/gone"))
@@ -229,6 +267,15 @@ async def test_a_deleted_server_is_remembered_for_a_while_and_then_forgotten(mak
     assert [str(server.server) for server in forgotten.servers] == ["default/busy"]
     # Nothing newer names the lost word, and yet it isn't lost in silence.
     assert await read_all(log, before, STATUSES) == Gap(GapReason.EXPIRED)
+
+
+async def test_not_even_an_event_after_the_last_word_is_lost_in_silence(make_log: MakeLog) -> None:
+    log = make_log(3)
+    await fill(log, [status("default/gone"), status("default/gone", Status.DELETED)])
+    cursor = log.head
+    await fill(log, [progress("default/gone", 1), *(progress("default/busy", percent) for percent in range(20))])
+
+    assert await read_all(log, cursor, Selection(server=status("default/gone").server)) == Gap(GapReason.EXPIRED)
 
 
 async def test_reading_one_object_ends_with_its_last_word_whatever_types_are_wanted(make_log: MakeLog) -> None:
@@ -305,6 +352,7 @@ selections = st.builds(
 )
 
 
+@settings(max_examples=400)
 @given(story=stories, capacity=st.integers(1, 20), cursor=st.integers(0, 45), selection=selections, limit=st.integers(1, 9))
 def test_every_answer_is_a_replay_without_a_hole_or_a_declared_gap(
     make_log: MakeLog, *, story: list[Event], capacity: int, cursor: int, selection: Selection, limit: int
@@ -325,6 +373,7 @@ def test_every_answer_is_a_replay_without_a_hole_or_a_declared_gap(
             assert not set(wanted) <= history.must_hold(capacity)
         else:
             assert [record.id for record in answer] == wanted
+        assert log.statistics().held == len(history.must_hold(capacity))
 
     asyncio.run(tell())
 
@@ -334,6 +383,7 @@ lives = st.lists(
 )
 
 
+@settings(max_examples=400)
 @given(story=lives, capacity=st.integers(1, 12), draw=st.data())
 def test_no_deletion_is_lost_in_silence(
     make_log: MakeLog, story: list[tuple[str, Status, bool]], capacity: int, draw: st.DataObject

@@ -9,7 +9,6 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.events import progress, status, uid_of
 
 from mcp_operator.eventlog.encoding import MAX_EVENT_BYTES, encode, shorten, timestamp, to_json
 from mcp_operator.eventlog.log import EventId, Selection
@@ -18,6 +17,7 @@ from mcp_operator.model.causes import Cause
 from mcp_operator.model.events import Event, Payload
 from mcp_operator.model.operations import InstanceStep
 from mcp_operator.model.statuses import Status
+from tests.events import progress, status, uid_of
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 ENVELOPE = ("id", "type", "server", "uid", "time", "key", "late")

@@ -8,8 +8,6 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.events import progress, status
-from tests.sse import Message, Parser
 
 from mcp_operator.eventlog.encoding import MAX_EVENT_BYTES
 from mcp_operator.eventlog.log import EventId, Record, Selection
@@ -17,6 +15,8 @@ from mcp_operator.eventlog.memory import MemoryLog
 from mcp_operator.gateway import framing
 from mcp_operator.model.events import Event, EventType
 from mcp_operator.model.servers import ServerName
+from tests.events import progress, status
+from tests.sse import Message, Parser
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 NOON_JSON = b'"time":"2026-11-23T12:00:00.000Z"'
@@ -29,7 +29,6 @@ def record(data: bytes = b'{"id":"3f9c-42","type":"status"}') -> Record:
         type=EventType.STATUS,
         server=ServerName("default", "weather"),
         uid="u",
-        previous=0,
         last_word=False,
         data=data,
     )

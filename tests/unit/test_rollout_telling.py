@@ -6,7 +6,7 @@ import pytest
 
 from mcp_operator.model.base import Object
 from mcp_operator.model.events import StatusPayload
-from mcp_operator.model.statuses import ConditionType, MCPServerStatus, Status
+from mcp_operator.model.statuses import ConditionType, MCPServerStatus
 from mcp_operator.rollout.conditions import status_of
 from mcp_operator.rollout.restoring import restore
 from tests.builders import (
@@ -150,7 +150,7 @@ def test_deleted_is_the_last_word_and_comes_when_nothing_can_make_another_pod() 
     assert story.told == ["status terminating"]
     story.see(at=4, server=None)
     story.see(at=5, pods=())
-    assert story.state.status is Status.TERMINATING, "the Deployment is still there"
+    assert story.status == "terminating", "the Deployment is still there"
     story.see(at=6, deployment=None, replica_sets=())
     assert story.told == ["status deleted"]
 
@@ -208,7 +208,7 @@ def test_a_suspended_server_is_ready_because_it_is_as_wanted() -> None:
     story = a_running_server()
     scaled(story, 1, at=3, suspend=True)
     story.see(at=4, pods=(), deployment=settled(0, having("spec.replicas", 0), generation_=2))
-    assert story.state.status is Status.STOPPED
+    assert story.status == "stopped"
     now_ready = story.state.condition(ConditionType.READY)
     assert now_ready is not None
     assert (now_ready.status, now_ready.reason) == ("True", "Stopped")

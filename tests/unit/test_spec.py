@@ -4,10 +4,10 @@ import dataclasses
 
 import pydantic
 import pytest
-from tests.builders import having, mcpserver
 
 from mcp_operator.model.servers import ServerName
 from mcp_operator.model.spec import InvalidSpecError, MCPServer, Strategy, Transport
+from tests.builders import having, mcpserver
 
 
 def test_an_image_is_enough() -> None:

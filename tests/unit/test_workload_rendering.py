@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.builders import mcpserver, server_labels, uid_of
 
 from mcp_operator.model.spec import InvalidSpecError, MCPServer
 from mcp_operator.workload.naming import endpoint, match_labels, selector
 from mcp_operator.workload.rendering import deployment, service
+from tests.builders import mcpserver, server_labels, uid_of
 
 
 def server(name: str = "weather", **spec: Any) -> MCPServer:

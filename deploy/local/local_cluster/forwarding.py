@@ -6,8 +6,10 @@ listening sockets; a socket stays in the network namespace where it was made, so
 
 import asyncio
 import socket
+import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
 
 CHUNK = 64 * 1024
 """Bytes held for one direction of one connection."""
@@ -17,20 +19,25 @@ DIAL_SECONDS = 5.0
 
 async def forward(listener: socket.socket, address: str, port: int) -> None:
     """Carry each connection that `listener` accepts to `address:port`, until cancelled."""
+    listener.setblocking(False)
+    async with asyncio.TaskGroup() as connections:
+        while True:
+            accepted, _ = await asyncio.get_running_loop().sock_accept(listener)
+            connections.create_task(_carry(accepted, address, port))
 
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+
+async def _carry(accepted: socket.socket, address: str, port: int) -> None:
+    reader, writer = await asyncio.open_connection(sock=accepted, limit=CHUNK)
+    async with _closed_at_the_end(writer):
         try:
             async with asyncio.timeout(DIAL_SECONDS):
                 far_reader, far_writer = await asyncio.open_connection(address, port, limit=CHUNK)
         except (OSError, TimeoutError):
-            writer.transport.abort()  # the client sees a broken connection, not an empty answer
+            _break(writer)
             return
-        async with asyncio.TaskGroup() as both_ways:
+        async with _closed_at_the_end(far_writer), asyncio.TaskGroup() as both_ways:
             both_ways.create_task(_pump(reader, far_writer))
             both_ways.create_task(_pump(far_reader, writer))
-
-    async with await asyncio.start_server(carry, sock=listener, limit=CHUNK) as server:
-        await server.serve_forever()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -42,16 +49,37 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         if writer.can_write_eof():
             writer.write_eof()
     except OSError:
-        writer.transport.abort()
+        _break(writer)
+
+
+def _break(writer: asyncio.StreamWriter) -> None:
+    """Reset the connection: its client must not take a broken target for the end of an answer."""
+    if writer.transport.is_closing():
+        return
+    at_once = struct.pack("ii", 1, 0)  # linger for 0 seconds
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+    writer.transport.abort()
+
+
+@asynccontextmanager
+async def _closed_at_the_end(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
 
 async def serve(forwards: Sequence[str]) -> None:
     """Serve every `FD=ADDRESS:PORT`, until cancelled."""
-    async with asyncio.TaskGroup() as listeners:
-        for each in forwards:
-            fd, _, target = each.partition("=")
-            address, _, port = target.rpartition(":")
-            listeners.create_task(forward(socket.socket(fileno=int(fd)), address, int(port)))
+    with ExitStack() as open_sockets:
+        async with asyncio.TaskGroup() as listeners:
+            for each in forwards:
+                fd, _, target = each.partition("=")
+                address, _, port = target.rpartition(":")
+                listener = open_sockets.enter_context(socket.socket(fileno=int(fd)))
+                listeners.create_task(forward(listener, address, int(port)))
 
 
 if __name__ == "__main__":

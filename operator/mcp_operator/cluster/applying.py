@@ -55,6 +55,8 @@ class _Applied:
     """Of what was rendered."""
     live: Object
     """What the API server answered."""
+    drift: Drift | None = None
+    """What was last put back."""
     repairs: int = 0
     """Repairs in a row, none of them `_QUIET_SECONDS` after the one before."""
     repaired_at: float = float("-inf")
@@ -132,7 +134,7 @@ class Applier:
         if found is not None:
             applied = await self._repair(server, kind, manifest, live, found)
         if applied.disputed:
-            raise _dispute(applied, kind, live, found)
+            raise Refused("DriftConflict", f"{kind} {name_of(live)}: {applied.drift}, again whenever it is put back")
         return applied.live if version_of(applied.live) > version_of(live) else live
 
     async def _repair(self, server: Object, kind: Kind, manifest: Object, live: Object, found: Drift) -> _Applied:
@@ -145,6 +147,7 @@ class Applier:
         after = self._applied[key]
         after.repairs = before.repairs + 1 if now - before.repaired_at < _QUIET_SECONDS else 1
         after.repaired_at = now
+        after.drift = found
         self._on_repair(server, kind, found)
         return after
 
@@ -158,18 +161,12 @@ class Applier:
         except ApiError as error:
             self._metrics.writes.labels(kind=kind.name, result="refused" if error.refused else "failed").inc()
             if error.refused:
-                raise Refused(_reason(error), f"{kind} {name_of(manifest)} is refused: {error.message}") from error
+                problem = "; ".join(map(str, error.causes)) or error.message
+                raise Refused(_reason(error), f"{kind} {name_of(manifest)} is refused: {problem}") from error
             raise
         self._metrics.writes.labels(kind=kind.name, result="written").inc()
         self._applied[uid_of(server), kind] = _Applied(_digest(manifest), answer)
         return answer
-
-
-def _dispute(applied: _Applied, kind: Kind, live: Object, found: Drift | None) -> Refused:
-    what = f": {found}" if found is not None else ""
-    return Refused(
-        "DriftConflict", f"{kind} {name_of(live)} was put back {applied.repairs} times in a row and is changed again{what}"
-    )
 
 
 def _digest(manifest: Object) -> str:

@@ -160,13 +160,12 @@ class Api:
             force: take over fields that other managers own.
         """
         metadata = manifest["metadata"]
-        return await self._json(
-            "PATCH",
-            kind.path(metadata["namespace"], metadata["name"]),
-            query={"fieldManager": MANAGER, "force": "true" if force else "false", "fieldValidation": "Strict"},
-            body=manifest,
-            content_type="application/apply-patch+yaml",
-        )
+        path = kind.path(metadata["namespace"], metadata["name"])
+        query = {"fieldManager": MANAGER, "force": "true" if force else "false", "fieldValidation": "Strict"}
+        try:
+            return await self._json("PATCH", path, query=query, body=manifest, content_type="application/apply-patch+yaml")
+        except ApiError as error:
+            raise error.of_apply() from error
 
     async def patch_status(self, kind: Kind, namespace: str, name: str, patch: Object) -> Object:
         """Merge a patch into the status subresource."""

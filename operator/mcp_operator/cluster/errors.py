@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from mcp_operator.model.base import Object
 
 _MESSAGE_LIMIT = 2048
 _CAUSES_LIMIT = 16
+_CONTENT_AT_FAULT = ("failed to create typed patch object", "failed to convert new object")
+_TYPED_PROBLEM = re.compile(r"(?:^|[ \n])\.([^\s:]+): ([^\n]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,18 @@ class ApiError(Exception):
     def refused(self) -> bool:
         """A definite no to this content: asking the same again makes sense only after something has changed."""
         return self.status is not None and 400 <= self.status < 500 and self.status not in {401, 404, 408, 409, 410, 429}
+
+    def of_apply(self) -> ApiError:
+        """The same, as a refusal where an apply's content is at fault though the API server takes the blame.
+
+        A field that the schema doesn't know, or of another type, is answered by 500 and a sentence
+        (k8s.io/apimachinery/pkg/util/managedfields/internal/structuredmerge.go).
+        """
+        if self.status != 500 or not self.message.startswith(_CONTENT_AT_FAULT):
+            return self
+        causes = tuple(FieldError(field, problem) for field, problem in _TYPED_PROBLEM.findall(self.message))
+        message = "; ".join(map(str, causes)) or self.message
+        return ApiError(status=422, reason="Invalid", message=message, causes=causes)
 
     @classmethod
     def from_status(cls, answer: Any, *, status: int, reason: str) -> ApiError:

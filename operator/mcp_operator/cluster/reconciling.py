@@ -92,7 +92,7 @@ class Reconciler:
             self._applied[uid] = applied
             self._on_applied(uid)
             if applied.reason is not None:
-                logger.warning("%s is refused: %s: %s", family.name, applied.reason, applied.message)
+                logger.warning("%s is not accepted: %s: %s", family.name, applied.reason, applied.message)
         if applied.reason is not None:
             raise TryAgain(f"refused: {applied.reason}")
 

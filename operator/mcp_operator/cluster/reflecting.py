@@ -15,7 +15,7 @@ from typing import Any
 
 from mcp_operator.cluster.connecting import Api, Backoff
 from mcp_operator.cluster.errors import ApiError
-from mcp_operator.cluster.kinds import Kind
+from mcp_operator.cluster.kinds import EVENT, Kind
 from mcp_operator.cluster.metrics import ClusterMetrics
 from mcp_operator.cluster.outages import Outage
 from mcp_operator.cluster.watching import Change, Lines, Reflection
@@ -24,6 +24,9 @@ from mcp_operator.model.base import Object
 _PAGE = 500
 _WATCH_SECONDS = (240.0, 360.0)
 """Spread, so that the watches of one process don't all end together."""
+_WATCH_SECONDS_WITHOUT_BOOKMARKS = (30.0, 60.0)
+"""The API server has no watch cache for Kubernetes Events, so it sends no bookmarks there: only a watch that ends often shows
+that it is alive."""
 _SILENCE_SECONDS = 75.0
 """The API server sends a bookmark about once a minute; a watch that gives nothing for longer is dead."""
 _LONGEST_BACKOFF = 2.0
@@ -121,12 +124,13 @@ class Reflector:
 
     async def _watch(self, backoff: Backoff) -> None:
         """Follow from where the list, or the watch before, has ended; returns when the API server ends it as agreed."""
+        seconds = _WATCH_SECONDS_WITHOUT_BOOKMARKS if self.kind is EVENT else _WATCH_SECONDS
         async with self._api.watch(
             self.kind,
             self.namespace,
             selectors=self._selectors,
             resource_version=self._reflection.resource_version or "",
-            seconds=random.uniform(*_WATCH_SECONDS),  # noqa: S311 - it spreads load and protects nothing
+            seconds=random.uniform(*seconds),  # noqa: S311 - it spreads load and protects nothing
             silence=self._silence,
         ) as chunks:
             started = time.monotonic()

@@ -26,9 +26,8 @@ from mcp_operator.cluster.outages import Outage
 _LONGEST_BACKOFF = 2.0
 _RESTART_SECONDS = 1.0
 
-# kopf tells each try of each request in an outage, which the reflectors tell once; and that it leaves the signals to us.
-for name in ("kopf._cogs.clients", "kopf._core.reactor.running"):
-    logging.getLogger(name).setLevel(logging.CRITICAL)
+_TOLD_BY_US = ("kopf._cogs.clients", "kopf._core.reactor.orchestration", "kopf._core.reactor.running")
+"""kopf's loggers of each try of each request, of why a watch ended it, and of signals that it leaves to us."""
 
 
 class _Endless:
@@ -64,6 +63,8 @@ class Trigger:
 
     async def run(self) -> None:
         """Trigger until cancelled."""
+        for name in _TOLD_BY_US:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         ours, its = asyncio.get_running_loop(), asyncio.new_event_loop()
         stop = asyncio.Event()
 

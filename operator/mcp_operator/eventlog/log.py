@@ -54,13 +54,8 @@ class Record:
     type: EventType
     server: ServerName
     uid: str
-    previous: int
-    """Seq of the event of the same server (UID) and type before this one, 0 if there is none.
-
-    Whoever has read up to a position before `previous`, and finds that the log no longer holds it, knows of a hole.
-    """
     last_word: bool
-    """Whether it says `deleted`: nothing comes after it for this UID."""
+    """Whether it says `deleted`, after which nothing follows for this UID."""
     data: bytes
     """The event's JSON: one object on one line, at most `encoding.MAX_EVENT_BYTES`."""
 

@@ -9,11 +9,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
+from typing import TypeAlias
 
 from mcp_operator.eventlog.encoding import encode
 from mcp_operator.eventlog.folding import fold, is_last_word
 from mcp_operator.eventlog.log import Batch, EventId, Gap, GapReason, LogStatistics, Record, Selection, ServerSnapshot, Snapshot
 from mcp_operator.model.events import Event, EventType
+
+_Key: TypeAlias = tuple[str, EventType]
+"""A server's UID and a type of events."""
 
 
 def _now() -> datetime:
@@ -37,11 +41,14 @@ class MemoryLog:
         """The last `capacity` records by seq, without holes."""
         self._survivors: dict[int, Record] = {}
         """Older ones that are the newest of their server and type, by seq, in its order."""
-        self._newest: dict[tuple[str, EventType], Record] = {}
+        self._newest: dict[_Key, Record] = {}
+        self._lost: dict[_Key, int] = {}
+        """Seq of the newest event that is no longer held, of each server and type that has lost any: a reader who isn't past it
+        has a hole there."""
         self._servers: dict[str, ServerSnapshot] = {}
         """What is known about each server, by UID."""
         self._horizon = 0
-        """Seq of the newest record that went without a newer one that names it: its server was forgotten."""
+        """Seq of the newest event of servers that were forgotten: a reader who isn't past it may have a hole anywhere."""
         self._appended: Counter[EventType] = Counter()
 
     @property
@@ -52,22 +59,13 @@ class MemoryLog:
         event_id = EventId(self._epoch, self._head + 1)
         time = max(self._time, self._clock())
         data = encode(event, event_id=event_id, time=time)
-        key = (event.uid, event.type)
-        previous = self._newest.get(key)
         record = Record(
-            id=event_id,
-            type=event.type,
-            server=event.server,
-            uid=event.uid,
-            previous=0 if previous is None else previous.id.seq,
-            last_word=is_last_word(event),
-            data=data,
+            id=event_id, type=event.type, server=event.server, uid=event.uid, last_word=is_last_word(event), data=data
         )
         self._time = time
         self._head = event_id.seq
         self._recent[record.id.seq] = record
-        self._newest[key] = record
-        self._survivors.pop(record.previous, None)
+        self._supersede(record)
         self._servers[event.uid] = fold(self._servers.get(event.uid), event, record)
         self._appended[event.type] += 1
         if len(self._recent) > self._capacity:
@@ -83,7 +81,7 @@ class MemoryLog:
             return Gap(GapReason.EPOCH)
         if after.seq > self._head:
             return Gap(GapReason.AHEAD)
-        if after.seq < self._horizon:
+        if self._has_hole(after.seq, selection):
             return Gap(GapReason.EXPIRED)
         wanted: list[Record] = []
         position = after
@@ -92,8 +90,6 @@ class MemoryLog:
             if not selection.covers(record.server, record.uid):
                 continue
             if record.type in selection.types:
-                if record.previous > after.seq and not self._holds(record.previous):
-                    return Gap(GapReason.EXPIRED)
                 wanted.append(record)
             if record.last_word and selection.uid is not None:
                 return Batch(tuple(wanted), position, ended=True)
@@ -111,29 +107,51 @@ class MemoryLog:
     def statistics(self) -> LogStatistics:
         return LogStatistics(appended=dict(self._appended), held=len(self._recent) + len(self._survivors))
 
-    def _holds(self, seq: int) -> bool:
-        return seq in self._recent or seq in self._survivors
+    @property
+    def _whole_since(self) -> int:
+        """Everything after this seq is held."""
+        return self._head - len(self._recent)
 
     def _held_after(self, seq: int) -> Iterator[Record]:
-        first_recent = self._head - len(self._recent) + 1
-        if seq < first_recent - 1:
+        if seq < self._whole_since:
             yield from (record for survivor, record in self._survivors.items() if survivor > seq)
-        for recent in range(max(seq + 1, first_recent), self._head + 1):
+        for recent in range(max(seq, self._whole_since) + 1, self._head + 1):
             yield self._recent[recent]
 
+    def _has_hole(self, after: int, selection: Selection) -> bool:
+        if after >= self._whole_since:
+            return False
+        return after < self._horizon or any(
+            lost > after and type_ in selection.types and selection.covers(self._servers[uid].server, uid)
+            for (uid, type_), lost in self._lost.items()
+        )
+
+    def _supersede(self, record: Record) -> None:
+        """Make a record the newest of its server and type: the one before it no longer outlives its time."""
+        key = (record.uid, record.type)
+        before = self._newest.get(key)
+        if before is not None and self._survivors.pop(before.id.seq, None) is not None:
+            self._lost[key] = before.id.seq
+        self._newest[key] = record
+
     def _evict(self, record: Record) -> None:
-        newest = self._newest.get((record.uid, record.type))
+        """Let a record go that the ordinary bound no longer has room for."""
+        key = (record.uid, record.type)
+        newest = self._newest.get(key)
         if newest is None:
             self._horizon = record.id.seq
-        elif newest is record and record.last_word:
+        elif newest is not record:
+            self._lost[key] = record.id.seq
+        elif record.last_word:
             self._forget(record)
-        elif newest is record:
+        else:
             self._survivors[record.id.seq] = record
 
     def _forget(self, last_word: Record) -> None:
         """Drop all that is known about a deleted server: cursors from before its last word can't be continued any more."""
         del self._servers[last_word.uid]
         for type_ in EventType:
+            self._lost.pop((last_word.uid, type_), None)
             newest = self._newest.pop((last_word.uid, type_), None)
             if newest is not None:
                 self._survivors.pop(newest.id.seq, None)

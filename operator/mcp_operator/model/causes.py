@@ -21,6 +21,7 @@ class Cause(Model):
     """
 
     id: Word
+    """The same for as long as the trouble is the same."""
     reason: Word
     """One stable CamelCase word: people write switch statements on it."""
     message: Sentence
@@ -28,6 +29,7 @@ class Cause(Model):
     instance: Word | None = None
     """Name of one pod that has it: the oldest that still does."""
     container: Word | None = None
+    """Name of the container that has it; null where it isn't a container's."""
     revision: Word | None = None
     """The pod-template-hash of the instances that have it."""
     exit_code: int | None = None
@@ -39,3 +41,4 @@ class Cause(Model):
     since: datetime
     """When it was first seen."""
     state: CauseState = CauseState.ACTIVE
+    """Whether it lasts."""

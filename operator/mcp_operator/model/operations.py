@@ -53,6 +53,7 @@ class Operation(Model):
     id: Word
     """`<workload UID>-<workload generation at the start>`: stable over restarts, never used twice."""
     kind: OperationKind
+    """rollout (new pod template) or scale (only the number of instances)."""
     percent: int
     """0 to 99 while open, the highest value told so far; 100 comes only with the end."""
     started_at: datetime

@@ -40,11 +40,15 @@ class Condition(Model):
     """One metav1.Condition."""
 
     type: ConditionType
+    """What is true or not; Reconciling and Stalled are true while something is out of the ordinary."""
     status: Literal["True", "False", "Unknown"]
+    """Whether it is so."""
     reason: Word
     """One stable CamelCase word."""
     message: Sentence
+    """Why, in a sentence."""
     observed_generation: Count
+    """The generation of the spec that it speaks of."""
     last_transition_time: datetime
     """When `status` last changed; a new reason or message alone leaves it."""
 

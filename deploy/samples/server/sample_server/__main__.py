@@ -4,6 +4,7 @@ It exits with 0 on SIGTERM and SIGINT, with 2 on a setting that can't be used, w
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -27,11 +28,9 @@ def main() -> None:
     configure_logs(settings.log_format)
     if settings.crash_at_start is not None:
         raise RuntimeError(settings.crash_at_start)
-    try:
+    with contextlib.suppress(SystemExit):
         asyncio.run(run(settings))
-    except SystemExit:
-        logging.getLogger("sample_server").info("stopped")
-        raise
+    logging.getLogger("sample_server").info("stopped")
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

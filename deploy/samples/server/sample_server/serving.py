@@ -1,6 +1,7 @@
 """Serving until told to stop, or failing the way the settings ask: what runs when, and how it ends. `__main__` calls this."""
 
 import asyncio
+import contextlib
 import logging
 import socket
 import time
@@ -21,12 +22,13 @@ async def run(settings: Settings) -> None:
     """
     try:
         async with asyncio.timeout(settings.crash_after), asyncio.TaskGroup() as tasks:
-            tasks.create_task(_flood(settings.flood))
+            flood = tasks.create_task(_flood(settings.flood))
             await asyncio.sleep(settings.start_delay)
             if settings.never_ready:
                 log.warning("not listening, as NEVER_READY asks")
                 await asyncio.Event().wait()
             await _serve(settings)
+            flood.cancel()
     except TimeoutError:
         raise RuntimeError(f"crashed after {settings.crash_after:g} s, as CRASH_AFTER_SECONDS asks") from None
 
@@ -48,7 +50,8 @@ async def _serve(settings: Settings) -> None:
     with socket.create_server(("", settings.port), backlog=config.backlog) as listener:
         async with app.router.lifespan_context(app):
             log.info("listening", extra={"port": listener.getsockname()[1], "version": settings.version})
-            await uvicorn.Server(config).serve(sockets=[listener])
+            with contextlib.suppress(SystemExit):  # uvicorn repeats the signal that ended it, and here is no place for that
+                await uvicorn.Server(config).serve(sockets=[listener])
 
 
 async def _flood(lines_per_second: int) -> None:

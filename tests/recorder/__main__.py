@@ -1,0 +1,60 @@
+"""`python -m tests.recorder [STORY ...]`: start a cluster of its own, act the stories, write their tables, stop the cluster."""
+
+import argparse
+import json
+import secrets
+import sys
+from pathlib import Path
+
+from local_cluster import Cluster
+from local_cluster.progress import step
+from local_images import build
+from tests.recorder.stage import Kubectl, Stage
+from tests.recorder.stories import STORIES
+from tests.recorder.tables import DIRECTORY
+
+ROOT = Path(__file__).parents[2]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.recorder", description=__doc__)
+    parser.add_argument("stories", nargs="*", metavar="STORY", help=f"which ones, all by default: {', '.join(STORIES)}")
+    chosen = parser.parse_args().stories or list(STORIES)
+    if unknown := set(chosen) - set(STORIES):
+        parser.error(f"no story is called {', '.join(sorted(unknown))}")
+    with Cluster.start("recorder", directory=ROOT / ".local" / "clusters", api_port=0) as cluster:
+        kubectl = Kubectl(cluster.kubectl, cluster.kubeconfig)
+        images = [build("sample", environment={"VERSION": version}) for version in ("1.0.0", "2.0.0")]
+        for image in images:
+            cluster.load_image(image.archive)
+        kubectl("apply", "--server-side", f"--filename={ROOT / 'deploy' / 'crds' / 'mcpservers.yaml'}")
+        kubectl("wait", "--for=condition=Established", "crd/mcpservers.mcp-operator.dev", "--timeout=30s")
+        failures = [name for name in chosen if not _record(name, kubectl, *(image.reference for image in images))]
+    return 1 if failures else 0
+
+
+def _record(name: str, kubectl: Kubectl, sample: str, sample_next: str) -> bool:
+    """Act one story in a namespace of its own; on failure say so and leave the table as it was."""
+    namespace = f"{name}-{secrets.token_hex(2)}"
+    kubectl("create", "namespace", namespace)
+    stage = Stage(kubectl, namespace, sample=sample, sample_next=sample_next)
+    act = STORIES[name]
+    try:
+        with step(f"story {name}"), stage.watching():
+            act(stage)
+    except (TimeoutError, RuntimeError) as error:
+        print(f"{name}: {error}", file=sys.stderr)  # noqa: T201 - a command's output
+        return False
+    finally:
+        kubectl("delete", "namespace", namespace, "--wait=false")
+    version = kubectl("version", "--output=json")
+    stage.table((act.__doc__ or name).strip(), _server_version(version)).write(DIRECTORY / f"{name}.yaml")
+    return True
+
+
+def _server_version(answer: str) -> str:
+    return f"Kubernetes {json.loads(answer)['serverVersion']['gitVersion']}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
