@@ -4,12 +4,18 @@ import asyncio
 import inspect
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 
-async def until(condition: Callable[[], T | Coroutine[Any, Any, T]], expected: str, *, within: float = 30, every: float = 0.1) -> T:
+@overload
+async def until(
+    condition: Callable[[], Coroutine[Any, Any, T]], expected: str, *, within: float = 30, every: float = 0.1
+) -> T: ...
+@overload
+async def until(condition: Callable[[], T], expected: str, *, within: float = 30, every: float = 0.1) -> T: ...
+async def until(condition: Callable[[], Any], expected: str, *, within: float = 30, every: float = 0.1) -> Any:
     """The first true value of `condition`, which may be a coroutine function.
 
     Raises:
@@ -21,6 +27,6 @@ async def until(condition: Callable[[], T | Coroutine[Any, Any, T]], expected: s
         if inspect.isawaitable(value):
             value = await value
         if value:
-            return cast("T", value)
+            return value
         assert time.monotonic() < deadline, f"after {within} s still not so: {expected}"
         await asyncio.sleep(every)

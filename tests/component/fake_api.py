@@ -44,6 +44,7 @@ class Fault:
     matches: Callable[[web.Request], bool]
     status: int
     reason: str
+    message: str
     times: int
     causes: Sequence[Object]
 
@@ -171,8 +172,15 @@ class FakeApi:
         return self.put(plural, body)
 
     def fail(
-        self, status: int, reason: str = "InternalError", *, times: int = 1, causes: Sequence[Object] = (), **match: Any
-    ) -> None:
+        self,
+        status: int,
+        reason: str = "InternalError",
+        message: str = "as the test has ordered",
+        *,
+        times: int = 1,
+        causes: Sequence[Object] = (),
+        **match: Any,
+    ) -> Fault:
         """Answer the next requests with an error: those whose `plural`, `watch` and `method` are as given."""
 
         def matches(request: web.Request) -> bool:
@@ -185,7 +193,9 @@ class FakeApi:
             }
             return all(have[name] == value for name, value in match.items())
 
-        self.faults.append(Fault(matches, status, reason, times, causes))
+        fault = Fault(matches, status, reason, message, times, causes)
+        self.faults.append(fault)
+        return fault
 
     def expire(self) -> None:
         """Forget history and continue tokens, as etcd's compaction does."""
@@ -228,7 +238,7 @@ class FakeApi:
         for fault in self.faults:
             if fault.times and fault.matches(request):
                 fault.times -= 1
-                return _status(fault.status, fault.reason, "as the test has ordered", causes=fault.causes)
+                return _status(fault.status, fault.reason, fault.message, causes=fault.causes)
         found = _PATH.fullmatch(request.path)
         if found is None:
             return self._discover(request.path)

@@ -11,10 +11,14 @@ from prometheus_client import CollectorRegistry
 
 from mcp_operator.eventlog.log import Batch, EventId, Gap, Selection, Snapshot
 from mcp_operator.eventlog.memory import MemoryLog
+from mcp_operator.gateway.metrics import StreamMetrics
 from mcp_operator.gateway.serving import Gateway
+from mcp_operator.gateway.streaming import RESET_REASONS, Stream
+from mcp_operator.gateway.subscribing import Subscription
 from mcp_operator.model.statuses import Status
-from tests.component.conftest import Loopback, StartGateway
+from tests.component.conftest import Loopback, StartGateway, Subscriber
 from tests.events import progress, status, uid_of
+from tests.sse import Parser
 
 
 class TestServers:
@@ -166,6 +170,20 @@ class BrokenLog(MemoryLog):
         return await super().snapshot(selection)
 
 
+class SlowLog(MemoryLog):
+    """A log whose snapshots take as long as the test wants."""
+
+    def __init__(self, *, capacity: int) -> None:
+        super().__init__(capacity=capacity)
+        self.asked = asyncio.Event()
+        self.answered = asyncio.Event()
+
+    async def snapshot(self, selection: Selection) -> Snapshot:
+        self.asked.set()
+        await self.answered.wait()
+        return await super().snapshot(selection)
+
+
 class TestFailures:
     async def test_before_the_first_byte_it_is_a_problem(
         self, start_gateway: StartGateway, caplog: pytest.LogCaptureFixture
@@ -289,6 +307,33 @@ class TestStopping:
         assert seqs == list(range(2, 2 + len(seqs)))
         assert (bye.event, bye.id) == ("bye", replay[-1].id)
         assert len(replay) < 3999
+
+    async def test_a_stream_that_must_end_before_its_replay_leaves_the_cursor_where_it_was(self) -> None:
+        log = MemoryLog(capacity=10)
+        cursor, *_ = [await log.append(progress("default/weather", percent)) for percent in range(5)]
+        metrics = StreamMetrics(CollectorRegistry(), reset_reasons=RESET_REASONS)
+        stream = Stream(log, Subscription(selection=Selection(), cursor=cursor), heartbeat_seconds=60, metrics=metrics)
+
+        await stream.open()
+        stream.end()
+        hello, bye = Parser().feed(b"".join([chunk async for chunk in stream.chunks()]))
+
+        assert (hello.event, bye.event, bye.id) == ("hello", "bye", str(cursor))
+
+    async def test_a_stream_that_is_just_opening_says_goodbye_too(self, start_gateway: StartGateway) -> None:
+        log = SlowLog(capacity=10)
+        loopback = await start_gateway(log=log)
+        await log.append(status("default/weather"))
+        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+            opening = tasks.create_task(loopback.session.get(loopback.url + "/api/servers/weather/events"))
+            await log.asked.wait()
+            tasks.create_task(loopback.gateway.stop())
+            await loopback.until(lambda: not loopback.gateway.listening)
+            log.answered.set()
+            async with await opening as response:
+                *_, bye = await Subscriber(response).rest()
+
+        assert (bye.event, bye.json["reason"]) == ("bye", "shutdown")
 
     async def test_a_taken_port_is_an_error_and_nothing_is_left_listening(self, loopback: Loopback) -> None:
         _, taken = loopback.address

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from contextlib import nullcontext
 
 import aiohttp
 import pytest
@@ -154,6 +155,14 @@ async def test_filters_choose_what_is_heard_in_the_snapshot_and_live(loopback: L
     assert [message.event for message in bye] == ["bye"]
 
 
+def read_to_the_end(connection: socket.socket) -> bytes:
+    connection.settimeout(10)
+    received = b""
+    while piece := connection.recv(1 << 20):
+        received += piece
+    return received
+
+
 class TestUnnamedEvents:
     """`named=0`: for n8n's SSE Trigger and other clients that hear only events without a name."""
 
@@ -237,19 +246,35 @@ class TestSilence:
 
 
 class TestSlowClients:
-    async def test_a_client_that_takes_nothing_costs_no_one_else_and_is_let_go(
-        self, loopback: Loopback, monkeypatch: pytest.MonkeyPatch
+    async def test_a_client_that_takes_nothing_costs_no_one_else_and_is_cut_off(
+        self, loopback: Loopback, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         monkeypatch.setattr(delivering, "WRITE_TIMEOUT_SECONDS", 1)
+        monkeypatch.setattr(delivering, "_limit_unacknowledged", lambda request: None)
         with socket.create_connection(loopback.address) as stuck:
             stuck.sendall(b"GET /api/events HTTP/1.1\r\nHost: gateway\r\n\r\n")
             async with asyncio.timeout(30), loopback.subscribe("/api/events") as other:
                 await other.until("bookmark")
-                while loopback.figure("mcp_operator_streams") == 2:
-                    await loopback.tell(*(status("default/weather", message="x" * 50_000) for _ in range(20)))
-                    assert len(await other.take(20)) == 20
+                await self.talk_until_alone(loopback, other)
+            # What had left already arrives; the end isn't that of a whole answer.
+            assert not (await asyncio.to_thread(read_to_the_end, stuck)).endswith(b"\r\n0\r\n\r\n")
 
-        assert loopback.figure("mcp_operator_events_delivered_total", type="status") > 20
+        assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+    async def test_the_kernel_lets_go_of_it_too(self, loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(delivering, "WRITE_TIMEOUT_SECONDS", 1)
+        monkeypatch.setattr("mcp_operator.gateway.delivering.asyncio.timeout", lambda _: nullcontext())
+        with socket.create_connection(loopback.address) as stuck:
+            stuck.sendall(b"GET /api/events HTTP/1.1\r\nHost: gateway\r\n\r\n")
+            async with loopback.subscribe("/api/events") as other:
+                await other.until("bookmark")
+                await self.talk_until_alone(loopback, other)
+
+    async def talk_until_alone(self, loopback: Loopback, subscriber: Subscriber) -> None:
+        """Events keep coming and this subscriber hears them all, until it is the only one left."""
+        while loopback.figure("mcp_operator_streams") == 2:
+            await loopback.tell(*(status("default/weather", message="x" * 50_000) for _ in range(20)))
+            assert len(await subscriber.take(20)) == 20
 
     async def test_a_stream_that_falls_out_of_history_while_it_is_open_is_told(self, start_gateway: StartGateway) -> None:
         loopback = await start_gateway(capacity=20)

@@ -21,6 +21,12 @@ from mcp_types import TextContent
 
 from tests.waiting import until
 
+HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "curl", "version": "8"}}
+"""What a client of the handshake era sends with `initialize`."""
+
+QUICK_SECONDS = 10
+"""On a busy machine; the kubelet kills after 30."""
+
 SOURCE = Path(__file__).parents[2] / "deploy/samples/server"
 
 
@@ -127,10 +133,10 @@ async def test_a_call_out_of_bounds_is_an_error_of_the_tool(shared: Sample) -> N
 
 async def test_it_answers_to_whatever_name_a_service_gives_it(shared: Sample) -> None:
     headers = {"Host": "tools.default.svc:8080", "Accept": "application/json, text/event-stream"}
-    asked = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}
-    async with aiohttp.ClientSession() as session:
-        async with session.post(f"{await shared.url()}/mcp", json=asked, headers=headers) as response:
-            assert response.status != 421
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": HELLO}
+    url = f"{await shared.url()}/mcp"
+    async with aiohttp.ClientSession() as session, session.post(url, json=asked, headers=headers) as response:
+        assert response.status == 200
 
 
 async def test_prometheus_sees_each_request_with_bounded_labels(start: Callable[..., Sample]) -> None:
@@ -166,16 +172,16 @@ async def test_text_log_lines_stay_lines_whatever_a_client_sends(start: Callable
     sample = start(LOG_FORMAT="text")
     listening = await until(lambda: [line for line in sample.lines if " listening " in line], "the server listens")
     url = f"http://127.0.0.1:{listening[0].split('port=')[1].split()[0]}/mcp"
-    asked = {"jsonrpc": "2.0", "id": 1, "method": "evil\n2026 INFO forged \x1b[31m", "params": {}}
     headers = {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2025-11-25"}
-    async with Client(url, mode="legacy") as client, aiohttp.ClientSession() as session:
-        await client.list_tools()
-        session_id = next(iter([]), "")
-        async with session.post(url, json=asked, headers={**headers, "Mcp-Session-Id": session_id}):
-            pass
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": HELLO}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        async with session.post(url, json=asked) as response:
+            session_id = {"Mcp-Session-Id": response.headers["Mcp-Session-Id"]}
+        async with session.post(url, json={**asked, "method": "evil\nforged \x1b[31m"}, headers=session_id) as response:
+            assert "error" in await response.text()
 
-    assert [line for line in sample.lines if " INFO " not in line and " WARNING " not in line] == []
-    assert [line for line in sample.lines if line.startswith("2026 INFO forged") or "\x1b" in line] == []
+    assert r'method="evil\nforged \u001b[31m"' in sample.lines[-1]
+    assert [line for line in sample.lines if not line.startswith("20")] == []
 
 
 async def test_a_crash_at_start_is_told_like_any_uncaught_error(start: Callable[..., Sample]) -> None:
@@ -187,12 +193,12 @@ async def test_a_crash_at_start_is_told_like_any_uncaught_error(start: Callable[
 
 
 async def test_a_later_crash_ends_a_server_that_served(start: Callable[..., Sample]) -> None:
-    sample = start(CRASH_AFTER_SECONDS="4")
+    sample = start(CRASH_AFTER_SECONDS="2")
     async with Client(f"{await sample.url()}/mcp") as client:
         assert not (await client.call_tool("add", {"a": 1, "b": 2})).is_error
 
     assert await sample.exit_code() == 1
-    assert sample.errors.splitlines()[-1] == "RuntimeError: crashed after 4 s, as CRASH_AFTER_SECONDS asks"
+    assert sample.errors.splitlines()[-1] == "RuntimeError: crashed after 2 s, as CRASH_AFTER_SECONDS asks"
     assert {each["level"] for each in sample.records} == {"info"}  # the traceback is the only trouble in its log
 
 
@@ -248,17 +254,24 @@ async def test_a_setting_that_cannot_be_used_is_named_with_what_is_right(
     assert sample.lines == []
 
 
-@pytest.mark.parametrize("troubles", [{}, {"NEVER_READY": "1"}, {"START_DELAY_SECONDS": "600"}])
-async def test_a_stop_is_clean_and_quick_whatever_it_is_doing(start: Callable[..., Sample], troubles: dict[str, str]) -> None:
-    sample = start(FLOOD_LINES_PER_SECOND="10", **troubles)
-    await sample.logged("flood")
-    if not troubles:
-        await sample.url()
+@pytest.mark.parametrize(
+    ("doing", "troubles"),
+    [
+        ("listening", {}),
+        ("starting", {"START_DELAY_SECONDS": "600"}),
+        ("flood", {"NEVER_READY": "1", "FLOOD_LINES_PER_SECOND": "10000"}),
+    ],
+)
+async def test_a_stop_is_clean_and_quick_whatever_it_is_doing(
+    start: Callable[..., Sample], doing: str, troubles: dict[str, str]
+) -> None:
+    sample = start(**troubles)
+    await sample.logged(doing)
     asked = time.monotonic()
     sample.process.send_signal(signal.SIGTERM)
 
     assert await sample.exit_code() == 0
-    assert time.monotonic() - asked < 3
+    assert time.monotonic() - asked < QUICK_SECONDS
     assert sample.records[-1]["msg"] == "stopped"
     assert sample.errors == ""
 
@@ -292,4 +305,4 @@ async def test_a_stop_does_not_wait_for_a_slow_call(start: Callable[..., Sample]
         began = time.monotonic()
 
         assert await sample.exit_code() == 0
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < QUICK_SECONDS

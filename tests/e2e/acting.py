@@ -55,4 +55,6 @@ class User:
 
     def conditions(self, server: str) -> dict[str, Object]:
         """The conditions of an MCPServer by their type."""
-        return {condition["type"]: condition for condition in self.get("mcpserver", server)["status"].get("conditions", ())}
+        return {
+            condition["type"]: condition for condition in self.get("mcpserver", server).get("status", {}).get("conditions", ())
+        }

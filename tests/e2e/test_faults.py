@@ -2,10 +2,15 @@
 
 import asyncio
 import time
+from functools import partial
 
 from tests.e2e.acting import User
 from tests.e2e.installation import Installation
 from tests.waiting import until
+
+
+def is_ready(user: User, name: str) -> bool:
+    return bool(user.conditions(name).get("Ready", {}).get("status") == "True")
 
 
 async def test_what_is_deleted_while_the_watch_was_cut_is_noticed(user: User, installed: Installation) -> None:
@@ -13,7 +18,7 @@ async def test_what_is_deleted_while_the_watch_was_cut_is_noticed(user: User, in
         user.apply_server(name, image=installed.sample)
     async with installed.cluster_stream(user) as stream:
         for name in ("pod-loss", "child-loss", "server-loss"):
-            await until(lambda name=name: user.conditions(name).get("Ready", {}).get("status") == "True", f"{name} is ready")  # type: ignore[misc]  # a default binds the loop's value
+            await until(partial(is_ready, user, name), f"{name} is ready")
         gone = user.get("mcpserver", "server-loss")["metadata"]["uid"]
         (pod,) = user.pods("pod-loss")
         deployment = user.get("deployment", "child-loss")["metadata"]["uid"]
@@ -64,9 +69,8 @@ async def test_what_happened_while_the_operator_was_away_is_told_once_and_marked
     user.apply_server("weather", image=installed.sample, replicas=1)
     user.run("wait", "--for=condition=Ready", "mcpserver/weather", "--timeout=60s")
     async with installed.operator_stopped():
-        user.run("delete", "pods", "--all", "--wait=false", "--grace-period=1")
         user.run("scale", "deployment", "weather", "--replicas=0")
-        await until(lambda: not user.pods("weather"), "no instance is left")
+        await until(lambda: not user.pods("weather"), "no instance is left", within=60)
     async with installed.stream(user, "weather") as stream:
         await stream.until_status("running", instances=1)
         late = [event for event in stream.events if event.get("late")]

@@ -2,6 +2,7 @@
 
     python -m tests.recorder                    all stories
     python -m tests.recorder new-image          one of them
+    python -m tests.recorder --retell           what the evaluator tells of the recorded moments now
 
 `stories` says what a person does, `stage` does it with kubectl on a cluster of its own and watches, `tables` is the form in which
 tests/unit/rollout/*.yaml keep it and by which the tests replay it. A recording is read before it is kept: the recorder writes

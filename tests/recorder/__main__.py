@@ -1,4 +1,7 @@
-"""`python -m tests.recorder [STORY ...]`: start a cluster of its own, act the stories, write their tables, stop the cluster."""
+"""`python -m tests.recorder [STORY ...]`: start a cluster of its own, act the stories, write their tables, stop the cluster.
+
+`--retell` needs no cluster: it tells the recorded moments anew, for a change of the evaluator that is meant to change that.
+"""
 
 import argparse
 import json
@@ -11,7 +14,7 @@ from local_cluster.progress import step
 from local_images import build
 from tests.recorder.stage import Kubectl, Stage
 from tests.recorder.stories import STORIES
-from tests.recorder.tables import DIRECTORY
+from tests.recorder.tables import DIRECTORY, Replay, Table
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,9 +22,15 @@ ROOT = Path(__file__).parents[2]
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.recorder", description=__doc__)
     parser.add_argument("stories", nargs="*", metavar="STORY", help=f"which ones, all by default: {', '.join(STORIES)}")
-    chosen = parser.parse_args().stories or list(STORIES)
+    parser.add_argument("--retell", action="store_true", help="keep the recorded moments, and tell them anew")
+    arguments = parser.parse_args()
+    chosen = arguments.stories or list(STORIES)
     if unknown := set(chosen) - set(STORIES):
         parser.error(f"no story is called {', '.join(sorted(unknown))}")
+    if arguments.retell:
+        for name in chosen:
+            _retell(DIRECTORY / f"{name}.yaml")
+        return 0
     with Cluster.start("recorder", directory=ROOT / ".local" / "clusters", api_port=0) as cluster:
         kubectl = Kubectl(cluster.kubectl, cluster.kubeconfig)
         images = [build("sample", environment={"VERSION": version}) for version in ("1.0.0", "2.0.0")]
@@ -50,6 +59,14 @@ def _record(name: str, kubectl: Kubectl, sample: str, sample_next: str) -> bool:
     version = kubectl("version", "--output=json")
     stage.table((act.__doc__ or name).strip(), _server_version(version)).write(DIRECTORY / f"{name}.yaml")
     return True
+
+
+def _retell(path: Path) -> None:
+    table = Table.read(path)
+    replay = Replay(table.began)
+    for moment in table.moments:
+        moment["told"] = replay.take(moment)
+    table.write(path)
 
 
 def _server_version(answer: str) -> str:

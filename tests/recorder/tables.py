@@ -54,7 +54,7 @@ class Table:
             "story": self.story,
             "recorded": self.recorded,
             "began": self.began.isoformat(),
-            "moments": [{name: value for name, value in moment.items() if value} for moment in self.moments],
+            "moments": [{name: value for name, value in moment.items() if value or name == "at"} for moment in self.moments],
         }
         path.write_text(yaml.safe_dump(raw, sort_keys=False, default_flow_style=None, width=130, allow_unicode=True))
 

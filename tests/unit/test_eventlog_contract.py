@@ -269,6 +269,16 @@ async def test_a_deleted_server_is_remembered_for_a_while_and_then_forgotten(mak
     assert await read_all(log, before, STATUSES) == Gap(GapReason.EXPIRED)
 
 
+async def test_servers_that_come_and_go_leave_nothing_behind(make_log: MakeLog) -> None:
+    log = make_log(10)
+    for life in range(200):
+        await fill(log, [progress("default/a", 10, life=life), progress("default/a", 20, life=life)])
+        await fill(log, [status("default/a", life=life), status("default/a", Status.DELETED, life=life)])
+
+    assert log.statistics().held <= 12
+    assert all(len(state) <= 20 for state in vars(log).values() if isinstance(state, dict))
+
+
 async def test_not_even_an_event_after_the_last_word_is_lost_in_silence(make_log: MakeLog) -> None:
     log = make_log(3)
     await fill(log, [status("default/gone"), status("default/gone", Status.DELETED)])

@@ -292,7 +292,7 @@ def test_pods_that_the_api_server_refuses_need_a_person_once_that_lasts() -> Non
 def test_the_deadline_names_the_probe_that_fails() -> None:
     slow = pod(POD, scheduled(), started())
     warning = kubernetes_event("Unhealthy", "Startup probe failed: dial tcp 10.0.0.9:8080: connection refused", about=slow)
-    exceeded = condition("Progressing", "False", "ProgressDeadlineExceeded", "has timed out progressing")
+    exceeded = condition("Progressing", "False", "ProgressDeadlineExceeded", "has timed out progressing", since=at(1))
     story = deploying(slow, warnings=(warning,), deployment=deployment("weather", observed(1), exceeded))
     assert story.status == "failed"
     assert "no progress for 600 s" in story.state.message

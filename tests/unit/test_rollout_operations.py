@@ -203,7 +203,7 @@ def test_a_deployment_older_than_what_the_apply_returned_tells_nothing_of_the_ne
     server = mcpserver("weather", generation(2), spec={"replicas": 3})
     newer = settled(3, version=2)
     story.see(at=3, server=server, applied=applied(server, newer))
-    assert (story.state.status, story.state.reason) == (Status.PENDING, "NotReconciled")
+    assert (story.state.status, story.state.reason) == (Status.PENDING, "NotObserved")
     assert story.state.operation is None
 
 
@@ -234,8 +234,7 @@ def test_a_template_edited_while_nothing_runs_is_no_operation() -> None:
     assert story.status == "stopped"
     changed = deployment("weather", generation(3), observed(3), none, templated(image=NEXT_IMAGE))
     edit(story, at=5, version=3, child=changed, replicas=0, image=NEXT_IMAGE)
-    assert story.state.operation is None
-    assert story.state.ended == ()
+    assert story.told == ["status stopped"], "the revision is another, nothing else"
     edit(story, at=6, version=4, child=new_image(4), replicas=1, image=NEXT_IMAGE)
     assert story.state.operation is not None
     assert story.state.operation.kind is OperationKind.SCALE
@@ -286,18 +285,29 @@ def test_the_clock_of_a_paused_scale_stands_still() -> None:
     assert story.status == "failed"
 
 
-def test_the_deadline_of_a_rollout_is_kubernetes_own() -> None:
+def exceeded(since: float) -> Modifier:
+    return condition("Progressing", "False", "ProgressDeadlineExceeded", since=at(since))
+
+
+def test_a_rollout_fails_when_kubernetes_says_that_its_deadline_passed() -> None:
     story = a_running_server()
-    exceeded = condition("Progressing", "False", "ProgressDeadlineExceeded")
     edit(story, at=3, version=2, child=new_image(2), image=NEXT_IMAGE)
-    story.see(at=4000)
-    assert story.status == "deploying"
-    edit(story, at=4001, version=2, child=new_image(2, exceeded), image=NEXT_IMAGE)
+    edit(story, at=400, version=2, child=new_image(2, exceeded(399)), image=NEXT_IMAGE)
     assert (story.state.status, story.state.reason) == (Status.FAILED, "ProgressDeadlineExceeded")
     stalled = [event.payload.stalled_since for event in story.step if event.type == "progress"]  # type: ignore[union-attr]  # a progress event has it
     assert stalled == [story.state.operation.progressed_at if story.state.operation else None]
-    edit(story, at=4002, version=3, child=new_image(3), image=NEXT_IMAGE)
+
+
+def test_what_kubernetes_said_of_the_rollout_before_does_not_fail_the_next() -> None:
+    """The Deployment controller leaves its word standing until a rollout back to an old template makes progress."""
+    story = a_running_server()
+    edit(story, at=3, version=2, child=new_image(2), image=NEXT_IMAGE)
+    edit(story, at=400, version=2, child=new_image(2, exceeded(399)), image=NEXT_IMAGE)
+    back = settled(1, exceeded(399), counting(wanted=1, updated=1, ready=1, available=1, total=2), version=3)
+    edit(story, at=500, version=3, child=back)
     assert story.status == "deploying"
+    story.see(at=1100)
+    assert (story.state.status, story.state.reason) == (Status.FAILED, "ProgressDeadlineExceeded")
 
 
 # --- after a restart --------------------------------------------------------------------------------------------------------

@@ -197,7 +197,7 @@ def test_an_edit_that_is_not_applied_yet_is_never_current() -> None:
 
 def test_a_failed_operation_is_stalled_and_not_reconciling() -> None:
     story = a_running_server()
-    exceeded = condition("Progressing", "False", "ProgressDeadlineExceeded")
+    exceeded = condition("Progressing", "False", "ProgressDeadlineExceeded", since=at(3))
     child = settled(1, templated(image=NEXT_IMAGE), exceeded, generation_=2)
     story.see(at=3, server=mcpserver("weather", generation(2)), deployment=child)
     assert (values(story)["Stalled"], values(story)["Reconciling"], values(story)["Available"]) == ("True", "False", "True")

@@ -5,6 +5,7 @@ listening sockets; a socket stays in the network namespace where it was made, so
 """
 
 import asyncio
+import resource
 import socket
 import struct
 import sys
@@ -27,7 +28,11 @@ async def forward(listener: socket.socket, address: str, port: int) -> None:
 
 
 async def _carry(accepted: socket.socket, address: str, port: int) -> None:
-    reader, writer = await asyncio.open_connection(sock=accepted, limit=CHUNK)
+    try:
+        reader, writer = await asyncio.open_connection(sock=accepted, limit=CHUNK)
+    except OSError:
+        accepted.close()
+        return
     async with _closed_at_the_end(writer):
         try:
             async with asyncio.timeout(DIAL_SECONDS):
@@ -83,4 +88,7 @@ async def serve(forwards: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    # Two descriptors for each connection: the usual soft limit would do for 500 streams.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     asyncio.run(serve(sys.argv[1:]))

@@ -38,6 +38,12 @@ class ProcessId:
     def alive(self) -> bool:
         return ProcessId.of(self.pid) == self
 
+    @property
+    def age(self) -> float:
+        """Seconds since its start."""
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+        return uptime - self.started / os.sysconf("SC_CLK_TCK")
+
     def children(self) -> list[int]:
         """The process ids of its children, as the machine counts them; none once it has ended."""
         if not self.alive:

@@ -15,6 +15,7 @@ from local_cluster.errors import ClusterError
 from local_cluster.inside import import_images, run
 from local_cluster.launching import end, launch, node_pid
 from local_cluster.layout import NODE_NAME, NODE_STATE, Layout
+from local_cluster.processes import ProcessId
 from local_cluster.progress import step
 from local_cluster.record import Options, Record
 from local_cluster.status import read_status
@@ -23,6 +24,9 @@ READY_SECONDS = 90.0
 """How long one condition of a start may take; a loaded machine is slow, a broken one is told earlier by its restarts."""
 
 POLL_SECONDS = 0.05
+
+STEADY_SECONDS = 2.0
+"""How long a component that had to be started again must have run to be believed."""
 
 MANY_RESTARTS = 5
 """A component that ended this often during the start won't come up."""
@@ -94,6 +98,7 @@ class _Start:
         self._await(lambda: _is_ready(self.api.read(f"/api/v1/nodes/{NODE_NAME}")), of="kubelet")
         default = "/api/v1/namespaces/default/serviceaccounts/default"
         self._await(lambda: self.api.read(default) is not None, of="kube-controller-manager")
+        self._await(self._is_steady, of="kube-scheduler")
 
     def _await(self, condition: Callable[[], bool], *, of: str) -> None:
         """Wait until `condition`, which component `of` brings about."""
@@ -116,7 +121,14 @@ class _Start:
     def _has_all_components(self) -> bool:
         """Whether every component runs; most of them are started when the API server is ready."""
         status = read_status(self.layout, self.record)
-        return bool(status) and all(each.pid is not None for each in status)
+        return bool(status) and all(each.pid for each in status)
+
+    def _is_steady(self) -> bool:
+        """Whether every component runs, and whatever had to be started again has stayed."""
+        return all(
+            each.pid and (not each.restarts or ((process := ProcessId.of(each.pid)) and process.age > STEADY_SECONDS))
+            for each in read_status(self.layout, self.record)
+        )
 
 
 def _is_ready(node: Any) -> bool:

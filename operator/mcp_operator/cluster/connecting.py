@@ -64,14 +64,27 @@ async def load_configuration() -> Configuration:
     return configuration
 
 
-def _ssl_context(configuration: Configuration) -> ssl.SSLContext:
+def open_session(configuration: Configuration, headers: Mapping[str, str] | None = None) -> aiohttp.ClientSession:
+    """A session with the TLS and proxy settings of these credentials."""
     context = ssl.create_default_context(cafile=configuration.ssl_ca_cert, cadata=configuration.ca_cert_data)
     if configuration.cert_file:
         context.load_cert_chain(configuration.cert_file, keyfile=configuration.key_file)
     if not configuration.verify_ssl:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    return context
+    return aiohttp.ClientSession(
+        # Watches stay open, so the pool has no limit of its own: their number is fixed by the settings.
+        connector=aiohttp.TCPConnector(limit=0, ssl=context),
+        headers={"User-Agent": MANAGER, **(headers or {})},
+        proxy=configuration.proxy,
+        trust_env=True,
+    )
+
+
+async def authorization(configuration: Configuration) -> dict[str, str]:
+    """The Authorization header, with a service account token not older than a minute; none where a certificate says it all."""
+    setting = (await configuration.auth_settings()).get("BearerToken")
+    return {"Authorization": str(setting["value"])} if setting else {}
 
 
 @dataclass(frozen=True)
@@ -81,11 +94,6 @@ class _Connection:
     configuration: Configuration
     session: aiohttp.ClientSession
     since: float
-
-    async def headers(self) -> dict[str, str]:
-        """The Authorization header, with a service account token not older than a minute."""
-        setting = (await self.configuration.auth_settings()).get("BearerToken")
-        return {"Authorization": str(setting["value"])} if setting else {}
 
 
 class Api:
@@ -211,7 +219,7 @@ class Api:
         connection = await self._connect()
         configuration = connection.configuration
         url = yarl.URL(configuration.host.rstrip("/") + path, encoded=True).with_query(query)
-        headers = {**await connection.headers(), **({"Content-Type": content_type} if data is not None else {})}
+        headers = {**await authorization(configuration), **({"Content-Type": content_type} if data is not None else {})}
         try:
             async with connection.session.request(
                 method,
@@ -219,7 +227,6 @@ class Api:
                 data=data,
                 headers=headers,
                 timeout=timeout,
-                proxy=configuration.proxy,
                 server_hostname=configuration.tls_server_name or None,
                 allow_redirects=False,
             ) as answer:
@@ -241,10 +248,7 @@ class Api:
         async with self._logging_in:
             if self._connection is None:
                 configuration = await self._load()
-                # Watches stay open, so the pool has no limit of its own: their number is fixed by the settings.
-                connector = aiohttp.TCPConnector(limit=0, ssl=_ssl_context(configuration))
-                session = aiohttp.ClientSession(connector=connector, trust_env=True, headers={"User-Agent": MANAGER})
-                self._connection = _Connection(configuration, session, time.monotonic())
+                self._connection = _Connection(configuration, open_session(configuration), time.monotonic())
             return self._connection
 
     async def _renew(self, refused: _Connection) -> None:

@@ -86,8 +86,12 @@ class Observer:
     async def _follow(self, uid: str) -> None:
         try:
             family = self._families.family(uid)
-            if family is not None and (family.server is not None or uid in self._states):
-                await self._evaluate(family)
+            if family is None:
+                return
+            if family.server is None and uid not in self._states:
+                self._forget(uid)  # gone before it was ever told
+                return
+            await self._evaluate(family)
         finally:
             if self._first:
                 self._first.discard(uid)

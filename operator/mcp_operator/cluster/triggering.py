@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AsyncExitStack
 from typing import Any
 
 import kopf
 from kubernetes.aio.client import Configuration
 
-from mcp_operator.cluster.connecting import Backoff
+from mcp_operator.cluster.connecting import Backoff, authorization, open_session
 from mcp_operator.cluster.kinds import MCP_SERVER
 from mcp_operator.cluster.metrics import ClusterMetrics
 from mcp_operator.cluster.outages import Outage
@@ -26,8 +26,8 @@ from mcp_operator.cluster.outages import Outage
 _LONGEST_BACKOFF = 2.0
 _RESTART_SECONDS = 1.0
 
-_TOLD_BY_US = ("kopf._cogs.clients", "kopf._core.reactor.orchestration", "kopf._core.reactor.running")
-"""kopf's loggers of each try of each request, of why a watch ended it, and of signals that it leaves to us."""
+_TOLD_BY_US = ("kopf._cogs", "kopf._core")
+"""kopf's loggers of each try of each request, of why it ends, and of the signals that it leaves to us."""
 
 
 class _Endless:
@@ -60,6 +60,7 @@ class Trigger:
         self._load = load
         self._on_change = on_change
         self._metrics = metrics
+        self._outage = Outage("Watching MCPServers with kopf")
 
     async def run(self) -> None:
         """Trigger until cancelled."""
@@ -73,7 +74,7 @@ class Trigger:
 
         def run_its_loop() -> None:
             with asyncio.Runner(loop_factory=lambda: its) as runner:
-                runner.run(self._supervise(stop, pass_on))
+                runner.run(_until(stop, self._keep_operating(pass_on)))
 
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="kopf") as executor:
             thread = ours.run_in_executor(executor, run_its_loop)
@@ -84,40 +85,46 @@ class Trigger:
                     its.call_soon_threadsafe(stop.set)
                     await thread
 
-    async def _supervise(self, stop: asyncio.Event, pass_on: Callable[[str, int], None]) -> None:
-        outage = Outage("Watching MCPServers with kopf")
-        while not stop.is_set():
+    async def _keep_operating(self, pass_on: Callable[[str, int], None]) -> None:
+        while True:
             try:
-                await self._operate(stop, pass_on)
+                await self._operate(pass_on)
             except Exception as error:  # noqa: BLE001 - kopf lets any exception out, its own private ones among them
-                outage.fails(error)
-            if not stop.is_set():
-                self._metrics.trigger_restarts.inc()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_RESTART_SECONDS):
-                        await stop.wait()
+                self._outage.fails(error)
+            self._metrics.trigger_restarts.inc()
+            await asyncio.sleep(_RESTART_SECONDS)
 
-    async def _operate(self, stop: asyncio.Event, pass_on: Callable[[str, int], None]) -> None:
+    async def _operate(self, pass_on: Callable[[str, int], None]) -> None:
         registry = kopf.OperatorRegistry()
-
-        @kopf.on.login(registry=registry, backoff=_RESTART_SECONDS)
-        async def login(**_: Any) -> kopf.ConnectionInfo:
-            return await _connection(await self._load())
-
         group, _, version = MCP_SERVER.api_version.partition("/")
+        async with AsyncExitStack() as sessions:
 
-        @kopf.on.event(group, version, MCP_SERVER.plural, registry=registry)
-        async def changed(body: kopf.Body, **_: Any) -> None:
-            pass_on(body["metadata"]["uid"], body["metadata"]["generation"])
+            @kopf.on.login(registry=registry, backoff=_RESTART_SECONDS)
+            async def login(**_: Any) -> kopf.AiohttpSession:
+                configuration = await self._load()
+                session = await sessions.enter_async_context(open_session(configuration, await authorization(configuration)))
+                return kopf.AiohttpSession(server=configuration.host, aiohttp_session=session)
 
-        await kopf.operator(
-            registry=registry,
-            settings=_settings(),
-            standalone=True,
-            clusterwide=not self._namespaces,
-            namespaces=self._namespaces,
-            stop_flag=stop,
-        )
+            @kopf.on.event(group, version, MCP_SERVER.plural, registry=registry)
+            async def changed(body: kopf.Body, **_: Any) -> None:
+                self._outage.works()
+                pass_on(body["metadata"]["uid"], body["metadata"]["generation"])
+
+            await kopf.operator(
+                registry=registry,
+                settings=_settings(),
+                standalone=True,
+                clusterwide=not self._namespaces,
+                namespaces=self._namespaces,
+            )
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work until told to stop. kopf's own stop flag won't do: its waiter holds up kopf's end for five seconds."""
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(work)
+        await stop.wait()
+        task.cancel()
 
 
 def _settings() -> kopf.OperatorSettings:
@@ -130,20 +137,3 @@ def _settings() -> kopf.OperatorSettings:
     settings.networking.error_backoffs = _Endless()
     settings.watching.chunk_size = 500
     return settings
-
-
-async def _connection(configuration: Configuration) -> kopf.ConnectionInfo:
-    setting = (await configuration.auth_settings()).get("BearerToken")
-    scheme, _, token = str(setting["value"]).partition(" ") if setting else ("", "", "")
-    return kopf.ConnectionInfo(
-        server=configuration.host,
-        ca_path=configuration.ssl_ca_cert,
-        ca_data=configuration.ca_cert_data,
-        insecure=not configuration.verify_ssl,
-        certificate_path=configuration.cert_file,
-        private_key_path=configuration.key_file,
-        scheme=scheme or None,
-        token=token or None,
-        proxy_url=configuration.proxy,
-        trust_env=True,
-    )

@@ -63,8 +63,8 @@ class StreamHandlers:
         """GET /api/events: what happens to all servers."""
         require_event_stream(request.headers.get(hdrs.ACCEPT))
         wanted = subscription(request.query, request.headers, selection=Selection(), known=CLUSTER_STREAM_PARAMETERS)
-        if away := self._away():
-            return await self._decline(request, away)
+        if not self._synced():
+            return await self._decline(request)
         return await self._serve(request, wanted)
 
     async def server_events(self, request: web.Request) -> web.StreamResponse:
@@ -77,8 +77,8 @@ class StreamHandlers:
         server_id = request.match_info["id"]
         selection = selection_of(server_id, default_namespace=self._default_namespace)
         wanted = subscription(request.query, request.headers, selection=selection, known=SERVER_STREAM_PARAMETERS)
-        if away := self._away():
-            return await self._decline(request, away)
+        if not self._synced():
+            return await self._decline(request)
         server = current(await self._log.snapshot(selection))
         gone = server is None or server.deleted
         if gone and not wanted.resumes:
@@ -91,21 +91,16 @@ class StreamHandlers:
         return await self._serve(request, wanted)
 
     def end(self) -> None:
-        """Let every open stream say goodbye, and open no new one. The handlers end by themselves."""
+        """Let every stream say goodbye, those that are just opening as well. Their handlers end by themselves."""
         self._ending = True
         for stream in self._streams:
             stream.end()
-
-    def _away(self) -> ByeReason | None:
-        if self._ending:
-            return ByeReason.SHUTDOWN
-        return None if self._synced() else ByeReason.STARTING
 
     def _has_seen(self, cursor: EventId | None, event_id: EventId) -> bool:
         head = self._log.head
         return cursor is not None and cursor.epoch == head.epoch and event_id.seq <= cursor.seq <= head.seq
 
-    async def _decline(self, request: web.Request, reason: ByeReason) -> web.StreamResponse:
+    async def _decline(self, request: web.Request) -> web.StreamResponse:
         """An answer that every client survives: a stream that ends at once and asks to come back, later than usual."""
         retry = retry_ms(least=5000, most=15000)
         now = datetime.now(UTC)
@@ -113,7 +108,7 @@ class StreamHandlers:
         response = web.StreamResponse(headers=_HEADERS)
         with suppress(ConnectionError):
             await response.prepare(request)
-            await response.write(hello + bye_frame(time=now, retry_ms=retry, cursor=None, reason=reason))
+            await response.write(hello + bye_frame(time=now, retry_ms=retry, cursor=None, reason=ByeReason.STARTING))
         return response
 
     async def _serve(self, request: web.Request, wanted: Subscription) -> web.StreamResponse:

@@ -58,7 +58,7 @@ def _failing(facts: Facts, course: Course, traced: Traced) -> Verdict | None:
 def _pending(facts: Facts, traced: Traced) -> Verdict | None:
     if facts.observed:
         return None
-    if facts.target is None:
+    if facts.target is None and not facts.reconciled:
         return _because(traced, Status.PENDING, "NotReconciled", f"generation {facts.generation} is not applied yet")
     return _because(traced, Status.PENDING, "NotObserved", "the Deployment controller has not acted on the change yet")
 

@@ -5,7 +5,6 @@
 
 from datetime import datetime, timedelta
 
-from mcp_operator.model.operations import OperationKind
 from mcp_operator.rollout.conditions import conditions
 from mcp_operator.rollout.deciding import decide
 from mcp_operator.rollout.instances import by_revision
@@ -59,6 +58,6 @@ def _due(facts: Facts, course: Course, traced: Traced) -> datetime | None:
     moments = list(changes_at(traced, facts))
     min_ready = timedelta(seconds=facts.min_ready_seconds)
     moments += [instance.ready_since + min_ready for instance in facts.instances if instance.ready_since]
-    if course.operation and course.operation.kind is OperationKind.SCALE and facts.workload and not facts.workload.paused:
+    if course.operation and facts.workload and not facts.workload.paused:
         moments.append(overdue_at(course.operation, deadline_seconds=facts.workload.deadline_seconds))
     return min((moment for moment in moments if moment > facts.now), default=None)

@@ -54,7 +54,7 @@ def work_left(instances: Iterable[Instance], *, revision: str | None, desired: i
     alive = [instance for instance in instances if not instance.terminating]
     taken = sorted((_STEPS_TAKEN[each.step] for each in alive if each.revision == revision), reverse=True)
     to_stay = taken[:desired]
-    return desired * len(_STEPS_TAKEN) - sum(to_stay) + len(alive) - len(to_stay)
+    return len(_STEPS_TAKEN) * desired - sum(to_stay) + len(alive) - len(to_stay)
 
 
 def percent_of(work: int, *, base_percent: int, base_work: int) -> int:
@@ -101,9 +101,19 @@ def _open(course: Course, kind: OperationKind, target: Target, workload: Workloa
         percent=0,
         started_at=facts.now,
         progressed_at=facts.now,
-        base_work=work,
+        # Pods may have been seen before the Deployment that made them: the steps that they have taken belong to it.
+        base_work=max(work, _whole_work(kind, course.target, target, facts)),
     )
     return replace(course, target=target, operation=operation, work_left=work)
+
+
+def _whole_work(kind: OperationKind, before: Target | None, target: Target, facts: Facts) -> int:
+    """Steps of an operation from its very beginning, as far as the instances still tell."""
+    each = len(_STEPS_TAKEN)
+    if kind is OperationKind.ROLLOUT:
+        return each * target.desired + sum(instance.revision != facts.revision for instance in facts.instances)
+    more = target.desired - (before.desired if before else 0)
+    return each * more if more > 0 else -more
 
 
 def _measure(course: Course, facts: Facts, *, was_paused: bool) -> Course:

@@ -10,7 +10,7 @@ from typing import Any
 from mcp_operator.model.base import Object
 from mcp_operator.model.operations import InstanceStep, Target
 from mcp_operator.model.statuses import ConditionType
-from mcp_operator.rollout.instances import REVISION_LABEL, Instance, conditions_of, read_instances
+from mcp_operator.rollout.instances import REVISION_LABEL, Instance, conditions_of, parse_time, read_instances
 from mcp_operator.rollout.observation import Applied, Observation
 from mcp_operator.rollout.state import Counts, State
 
@@ -45,8 +45,12 @@ class Workload:
         return self.observed_generation >= self.generation
 
     @property
-    def deadline_exceeded(self) -> bool:
-        return self.observed and self.conditions.get("Progressing", {}).get("reason") == "ProgressDeadlineExceeded"
+    def deadline_exceeded_since(self) -> datetime | None:
+        """Since when the Deployment controller has seen no progress for too long; None while it hasn't."""
+        progressing = self.conditions.get("Progressing", {})
+        if not self.observed or progressing.get("reason") != "ProgressDeadlineExceeded":
+            return None
+        return parse_time(progressing["lastTransitionTime"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +78,8 @@ class Facts:
     counts: Counts
     refusal: Applied | None
     """Why the newest generation can't be applied; None when it was, or wasn't tried yet."""
+    reconciled: bool
+    """Whether the newest generation was applied, so that it will show in the Deployment."""
 
     @property
     def min_ready_seconds(self) -> int:
@@ -95,7 +101,7 @@ def read(observation: Observation, previous: State | None) -> Facts:
     workload = read_workload(deployment) if deployment and not deployment["metadata"].get("deletionTimestamp") else None
     instances = read_instances(observation.pods, min_ready_seconds=workload.min_ready_seconds if workload else 0, now=now)
     revision = _revision(deployment, observation.replica_sets, workload, previous)
-    applied = observation.applied
+    tried = observation.applied if _is_about(observation.applied, generation) else None
     return Facts(
         now=now,
         generation=generation,
@@ -105,12 +111,13 @@ def read(observation: Observation, previous: State | None) -> Facts:
         wanted=wanted,
         workload=workload,
         target=Target(template=workload.template, desired=wanted)
-        if workload and _carries(workload, generation, applied, previous)
+        if workload and _carries(workload, generation, observation.applied, previous)
         else None,
         revision=revision,
         instances=instances,
         counts=_count(instances, revision, wanted),
-        refusal=applied if applied and applied.reason and applied.server_generation >= generation else None,
+        refusal=tried if tried and tried.reason else None,
+        reconciled=tried is not None and not tried.reason,
     )
 
 
@@ -155,7 +162,7 @@ def is_done(workload: Workload | None, target: Target | None, counts: Counts) ->
     """
     if workload is None or target is None or workload.template != target.template or not workload.observed:
         return False
-    if workload.deadline_exceeded:
+    if workload.deadline_exceeded_since is not None:
         return False
     desired, status = target.desired, workload.status
     replicas, updated = status.get("replicas", 0), status.get("updatedReplicas", 0)
@@ -171,10 +178,13 @@ def _carries(workload: Workload, generation: int, applied: Applied | None, previ
     """Whether the Deployment that was read is the one of the MCPServer's newest generation."""
     if applied is not None:
         written = applied.reason is None or applied.deployment_generation is not None
-        up_to_date = applied.server_generation >= generation
-        return written and up_to_date and workload.generation >= (applied.deployment_generation or 0)
+        return written and _is_about(applied, generation) and workload.generation >= (applied.deployment_generation or 0)
     accepted = previous.condition(ConditionType.ACCEPTED) if previous else None
     return accepted is not None and accepted.status == "True" and accepted.observed_generation >= generation
+
+
+def _is_about(applied: Applied | None, generation: int) -> bool:
+    return applied is not None and applied.server_generation >= generation
 
 
 def _revision(

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 from mcp_operator.model.base import Object
-from mcp_operator.model.operations import InstanceStep, Operation, OperationKind
+from mcp_operator.model.operations import InstanceStep, Operation
 from mcp_operator.rollout.instances import Instance, conditions_of
 from mcp_operator.rollout.observation import Applied, Observation
 from mcp_operator.rollout.progressing import overdue_at
@@ -33,10 +33,10 @@ _NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
 _VOLUME_WARNINGS = frozenset({"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"})
 _BEFORE_ITS_CONTAINERS = frozenset({InstanceStep.CREATED, InstanceStep.SCHEDULED})
 
-# What registries and container runtimes answer when asking again won't help.
+# What registries and container runtimes answer when asking again won't help; a registry whose name no DNS server knows is one.
 _REGISTRY_SAYS_NO = re.compile(
     r"not ?found|manifest unknown|does not exist|denied|unauthorized|forbidden|authorization failed|authentication required"
-    r"|no basic auth|no such host",
+    r"|no basic auth|no such host|server misbehaving",
     re.IGNORECASE,
 )
 # What kubelet says when an object or key that a container refers to is missing, or its user isn't allowed.
@@ -87,16 +87,16 @@ def find_troubles(observation: Observation, facts: Facts, operation: Operation |
     refusals = (_refusal(facts.refusal),) if facts.refusal else ()
     if not facts.wanted:
         return refusals
-    return (
-        *refusals,
-        *(
-            replace(trouble, instance=instance.name, revision=instance.revision)
-            for instance in unsettled(facts)
-            for trouble in _instance_troubles(instance, observation.warnings)
-        ),
-        *_creation_troubles(observation.replica_sets, facts),
-        *_deadline_troubles(observation.warnings, facts, operation),
+    of_instances = tuple(
+        replace(trouble, instance=instance.name, revision=instance.revision)
+        for instance in unsettled(facts)
+        for trouble in _instance_troubles(instance, observation.warnings)
     )
+    special = (*refusals, *of_instances, *_creation_troubles(observation.replica_sets, facts))
+    if operation is None or not _is_overdue(facts, operation):
+        return special
+    why = special[0].message if special else _failing_probe(observation.warnings, facts)
+    return (*special, _overdue(facts, operation, why))
 
 
 def unsettled(facts: Facts) -> tuple[Instance, ...]:
@@ -242,23 +242,36 @@ def _creation_troubles(replica_sets: Iterable[Object], facts: Facts) -> Iterator
             yield Trouble(reason=reason, message=tidy(message), revision=facts.revision, urgency=Urgency.LASTS)
 
 
-def _deadline_troubles(warnings: Iterable[Object], facts: Facts, operation: Operation | None) -> Iterator[Trouble]:
+def _is_overdue(facts: Facts, operation: Operation) -> bool:
+    """Whether the deadline has passed, by the Deployment controller's clock or our own.
+
+    The controller keeps none for a scale, nor for a rollout back to a template whose ReplicaSet still exists. There its word
+    may be left over from the operation before: only what it said since this one began counts.
+    """
     workload = facts.workload
-    if operation is None or workload is None or workload.paused:
-        return
-    overdue = overdue_at(operation, deadline_seconds=workload.deadline_seconds) <= facts.now
-    if workload.deadline_exceeded or (operation.kind is OperationKind.SCALE and overdue):
-        counts = facts.counts
-        message = f"no progress for {workload.deadline_seconds} s: {counts.available} of {counts.desired} instances available"
-        uids = {instance.uid for instance in unsettled(facts)}
-        probe = _latest((each for each in warnings if each.get("involvedObject", {}).get("uid") in uids), "Unhealthy")
-        yield Trouble(
-            reason="ProgressDeadlineExceeded",
-            message=tidy(f"{message}; {probe}" if probe else message),
-            detail=operation.id,
-            revision=facts.revision,
-            urgency=Urgency.PERSON,
-        )
+    if workload is None or workload.paused:
+        return False
+    said = workload.deadline_exceeded_since
+    began = operation.started_at.replace(microsecond=0)  # Kubernetes' times have whole seconds
+    return (said is not None and said >= began) or overdue_at(operation, deadline_seconds=workload.deadline_seconds) <= facts.now
+
+
+def _overdue(facts: Facts, operation: Operation, why: str) -> Trouble:
+    seconds, counts = facts.workload.deadline_seconds if facts.workload else 0, facts.counts
+    message = f"no progress for {seconds} s: {counts.available} of {counts.desired} instances are available"
+    return Trouble(
+        reason="ProgressDeadlineExceeded",
+        message=tidy(f"{message}; {why}" if why else message),
+        detail=operation.id,
+        revision=facts.revision,
+        urgency=Urgency.PERSON,
+    )
+
+
+def _failing_probe(warnings: Iterable[Object], facts: Facts) -> str:
+    """What kubelet last said of a probe of an instance that isn't ready; empty if nothing."""
+    uids = {instance.uid for instance in unsettled(facts)}
+    return _latest((each for each in warnings if each.get("involvedObject", {}).get("uid") in uids), "Unhealthy")
 
 
 def _latest(warnings: Iterable[Object], reason: str) -> str:

@@ -15,6 +15,8 @@ from .logs import configure_logs
 from .serving import run
 from .settings import SettingError, Settings
 
+log = logging.getLogger("sample_server")
+
 
 def main() -> None:
     # Process 1 of a container ignores every signal that it has no handler for.
@@ -28,9 +30,10 @@ def main() -> None:
     configure_logs(settings.log_format)
     if settings.crash_at_start is not None:
         raise RuntimeError(settings.crash_at_start)
+    log.info("starting", extra={"version": settings.version})
     with contextlib.suppress(SystemExit):
         asyncio.run(run(settings))
-    logging.getLogger("sample_server").info("stopped")
+    log.info("stopped")
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

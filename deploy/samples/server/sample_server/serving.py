@@ -5,8 +5,12 @@ import contextlib
 import logging
 import socket
 import time
+from typing import TYPE_CHECKING
 
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
 
 log = logging.getLogger("sample_server")
 
@@ -20,26 +24,32 @@ async def run(settings: Settings) -> None:
     Raises:
         RuntimeError: the crash that CRASH_AFTER_SECONDS asks for.
     """
+    await asyncio.sleep(settings.start_delay)
+    serving = _silence() if settings.never_ready else _serve(_application(settings), settings.port)
     try:
         async with asyncio.timeout(settings.crash_after), asyncio.TaskGroup() as tasks:
             flood = tasks.create_task(_flood(settings.flood))
-            await asyncio.sleep(settings.start_delay)
-            if settings.never_ready:
-                log.warning("not listening, as NEVER_READY asks")
-                await asyncio.Event().wait()
-            await _serve(settings)
+            await serving
             flood.cancel()
     except TimeoutError:
         raise RuntimeError(f"crashed after {settings.crash_after:g} s, as CRASH_AFTER_SECONDS asks") from None
 
 
-async def _serve(settings: Settings) -> None:
-    # Both take long to import, and a server that crashes at once or never listens needs neither.
-    import uvicorn  # noqa: PLC0415
+async def _silence() -> None:
+    log.warning("not listening, as NEVER_READY asks")
+    await asyncio.Event().wait()
 
+
+def _application(settings: Settings) -> "Starlette":
+    # The SDK takes most of a second to import, which a server that crashes at once or never listens need not wait for.
     from .tools import application  # noqa: PLC0415
 
-    app = application(settings.version)
+    return application(settings.version)
+
+
+async def _serve(app: "Starlette", port: int) -> None:
+    import uvicorn  # noqa: PLC0415 - see above
+
     config = uvicorn.Config(
         app,
         lifespan="off",  # uvicorn would run it in a task of its own, which a crash ends with an error in the log
@@ -47,9 +57,9 @@ async def _serve(settings: Settings) -> None:
         access_log=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    with socket.create_server(("", settings.port), backlog=config.backlog) as listener:
+    with socket.create_server(("", port), backlog=config.backlog) as listener:
         async with app.router.lifespan_context(app):
-            log.info("listening", extra={"port": listener.getsockname()[1], "version": settings.version})
+            log.info("listening", extra={"port": listener.getsockname()[1]})
             with contextlib.suppress(SystemExit):  # uvicorn repeats the signal that ended it, and here is no place for that
                 await uvicorn.Server(config).serve(sockets=[listener])
 

@@ -20,7 +20,7 @@ class Settings:
     version: VERSION, told to clients as the server's version.
     log_format: LOG_FORMAT, one JSON object a line or plain text.
     crash_at_start: CRASH_AT_START, a message to die with at once.
-    crash_after: CRASH_AFTER_SECONDS, seconds that the server runs before it dies.
+    crash_after: CRASH_AFTER_SECONDS, seconds that it runs, once started, before it dies.
     start_delay: START_DELAY_SECONDS, seconds before the server listens.
     never_ready: NEVER_READY, run without ever listening.
     flood: FLOOD_LINES_PER_SECOND, lines of log for nothing.

@@ -1,7 +1,4 @@
-"""The MCP server: two tools, and the count and duration of what it was asked.
-
-The SDK takes most of a second to import, so `serving` imports this module only once a server is wanted.
-"""
+"""The MCP server: two tools, and the count and duration of what it was asked. `serving` calls `application`."""
 
 import asyncio
 import logging
@@ -11,7 +8,6 @@ from typing import Annotated, Any
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.shared.exceptions import MCPError
-from mcp_types import CallToolResult
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
 from pydantic import Field
 from starlette.applications import Starlette
@@ -64,7 +60,7 @@ async def measure(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> H
     started = time.perf_counter()
     try:
         result = await call_next(ctx)
-        if isinstance(result, CallToolResult) and result.is_error:
+        if isinstance(result, dict) and result.get("isError") is True:
             error = "tool_error"
     except MCPError as failure:
         error = str(failure.error.code)

@@ -1,0 +1,164 @@
+"""From changes in the API server to events in the log, over outages, restarts and re-created servers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.builders import Modifier, having, mcpserver, waiting
+from tests.component.fake_api import FakeApi, serving, until
+from tests.component.operating import Operator, apply_server, condition, delete_server, operating, settle
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[FakeApi]:
+    async with serving() as api:
+        yield api
+
+
+async def running_server(api: FakeApi, operator: Operator) -> str:
+    """The UID of a server that runs."""
+    server = apply_server(api)
+    await settle(api)
+    await operator.tells("status", uid=server["metadata"]["uid"], status="running")
+    await until(lambda: condition(api, "Ready").get("status") == "True")
+    uid: str = server["metadata"]["uid"]
+    return uid
+
+
+async def test_the_life_of_a_server_is_told_in_order(api: FakeApi) -> None:
+    async with operating(api) as operator:
+        server = apply_server(api)
+        await settle(api)
+        await operator.tells("status", status="running")
+        delete_server(api)
+        await operator.tells("status", status="terminating")
+        api.remove("pods", "default", "weather-7d4b9-0")
+        await operator.tells("status", status="deleted")
+        statuses = [event["status"] for event in await operator.told("status")]
+        outcomes = [event["outcome"] for event in await operator.told("progress")]
+    assert list(dict.fromkeys(statuses)) == ["pending", "deploying", "running", "terminating", "deleted"] or list(
+        dict.fromkeys(statuses)
+    ) == ["pending", "running", "terminating", "deleted"]
+    assert statuses.count("deleted") == 1
+    assert outcomes[-1] == "succeeded"
+    assert server["metadata"]["uid"] in {event["uid"] for event in await operator.told()}
+
+
+async def test_a_cause_is_told_with_its_instance(api: FakeApi) -> None:
+    async with operating(api) as operator:
+        await running_server(api, operator)
+        pull: Modifier = waiting("ErrImagePull", 'failed to pull "registry.example/weather:1.0": not found')
+        body = api.get("pods", "weather-7d4b9-0")
+        pull(body)
+        api.put("pods", body)
+        told = await operator.tells("status", status="degraded")
+        assert told["instances"] == 0 or told["causes"]
+
+
+async def test_the_start_of_an_operation_is_in_the_status_before_it_is_told(api: FakeApi) -> None:
+    async with operating(api) as operator:
+        await running_server(api, operator)
+        before = len(await operator.told("progress"))
+        fault = api.fail(503, "ServiceUnavailable", times=1000, plural="mcpservers", method="PATCH")
+        apply_server(api, replicas=2)
+        await until(lambda: fault.times < 998)
+        assert len(await operator.told("progress")) == before, "not told before it is written"
+        fault.times = 0
+        told = await operator.tells("progress", kind="scale")
+        written = [
+            request.body["status"]["operation"]["id"]
+            for request in api.received(plural="mcpservers", write=True)
+            if request.body["status"].get("operation")
+        ]
+        assert told["operation"] in written
+
+
+async def test_a_restarted_operator_goes_on_with_the_same_operation(api: FakeApi) -> None:
+    async with operating(api) as operator:
+        await running_server(api, operator)
+        apply_server(api, replicas=3)
+        started = await operator.tells("progress", kind="scale", outcome=None)
+    async with operating(api) as operator:
+        first = (await operator.told("progress"))[0]
+        assert first["operation"] == started["operation"]
+        assert first["percent"] >= started["percent"]
+        await settle(api)
+        ended = await operator.tells("progress", outcome="succeeded")
+        assert ended["operation"] == started["operation"]
+
+
+async def test_what_ended_while_the_operator_was_away_is_told_as_late(api: FakeApi) -> None:
+    async with operating(api) as operator:
+        await running_server(api, operator)
+        apply_server(api, replicas=2)
+        started = await operator.tells("progress", kind="scale", outcome=None)
+        await until(lambda: api.get("deployments", "weather")["spec"]["replicas"] == 2)
+    await settle(api)
+    async with operating(api) as operator:
+        ended = await operator.tells("progress", outcome="succeeded")
+        assert ended["operation"] == started["operation"]
+        assert ended["late"] is True
+
+
+async def test_a_server_deleted_in_an_outage_is_noticed_and_the_outage_ends_nothing(api: FakeApi) -> None:
+    async with operating(api) as operator:
+        uid = await running_server(api, operator)
+        await api.down()
+        await until(lambda: operator.count("relists", kind="Pod", reason="Unreachable") >= 3)
+        delete_server(api)
+        api.remove("pods", "default", "weather-7d4b9-0")
+        await api.up()
+        await operator.tells("status", uid=uid, status="deleted")
+        await running_server(api, operator)
+
+
+async def test_a_server_created_again_at_once_is_another_server(api: FakeApi) -> None:
+    async with operating(api) as operator:
+        first = await running_server(api, operator)
+        delete_server(api)
+        second: str = apply_server(api)["metadata"]["uid"]
+        await operator.tells("status", uid=second, status="pending")
+        api.remove("pods", "default", "weather-7d4b9-0")
+        await operator.tells("status", uid=first, status="deleted")
+        await settle(api, revision="second")
+        await operator.tells("status", uid=second, status="running")
+        assert {event["uid"] for event in await operator.told(server="default/weather")} == {first, second}
+
+
+async def test_the_log_tells_of_every_server_before_the_operator_counts_as_synced(api: FakeApi) -> None:
+    for number in range(40):
+        api.put("mcpservers", mcpserver(f"server-{number}"))
+    async with operating(api) as operator:
+        assert len({event["uid"] for event in await operator.told("status")}) == 40
+
+
+async def test_a_server_that_cannot_be_evaluated_leaves_the_others_alone(api: FakeApi, caplog: pytest.LogCaptureFixture) -> None:
+    api.put("mcpservers", mcpserver("broken", having("metadata.generation", "one"), having("spec", None)))
+    async with operating(api) as operator:
+        await running_server(api, operator)
+    assert "evaluating default/broken failed" in caplog.text
+
+
+async def test_big_steps_are_recorded_as_kubernetes_events_once(api: FakeApi) -> None:
+    def recorded() -> list[str]:
+        return [event["reason"] for event in api.objects["events"].values()]
+
+    async with operating(api) as operator:
+        await running_server(api, operator)
+        await until(lambda: "RolloutSucceeded" in recorded())
+    assert sorted(recorded()) == ["Created", "RolloutStarted", "RolloutSucceeded"]
+    async with operating(api) as operator:
+        await operator.tells("status", status="running")
+        apply_server(api, replicas=0)
+        await settle(api)
+        await until(lambda: "Stopped" in recorded())
+    assert sorted(recorded()) == [
+        "Created",
+        "RolloutStarted",
+        "RolloutSucceeded",
+        "ScalingStarted",
+        "ScalingSucceeded",
+        "Stopped",
+    ]
