@@ -16,7 +16,6 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 

@@ -106,12 +106,6 @@ class Loopback:
         """One of the gateway's metrics, as Prometheus would see it."""
         return self.registry.get_sample_value(name, labels) or 0
 
-    async def until(self, happened: Callable[[], bool]) -> None:
-        """Wait until something that can only be looked at has happened."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not happened():  # noqa: ASYNC110 - nothing announces it
-                await asyncio.sleep(0.01)
-
 
 StartGateway: TypeAlias = Callable[..., Awaitable[Loopback]]
 

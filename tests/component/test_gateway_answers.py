@@ -19,6 +19,7 @@ from mcp_operator.model.statuses import Status
 from tests.component.conftest import Loopback, StartGateway, Subscriber
 from tests.events import progress, status, uid_of
 from tests.sse import Parser
+from tests.waiting import until
 
 
 class TestServers:
@@ -328,7 +329,7 @@ class TestStopping:
             opening = tasks.create_task(loopback.session.get(loopback.url + "/api/servers/weather/events"))
             await log.asked.wait()
             tasks.create_task(loopback.gateway.stop())
-            await loopback.until(lambda: not loopback.gateway.listening)
+            await until(lambda: loopback.gateway._streams._ending, "the gateway is stopping")
             log.answered.set()
             async with await opening as response:
                 *_, bye = await Subscriber(response).rest()

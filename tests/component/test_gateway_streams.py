@@ -17,6 +17,7 @@ from mcp_operator.model.statuses import Status
 from tests.component.conftest import Loopback, StartGateway, Subscriber
 from tests.events import progress, status, uid_of
 from tests.sse import Message
+from tests.waiting import until
 
 
 def told(message: Message) -> tuple[str, str, str]:
@@ -311,7 +312,7 @@ async def test_a_subscriber_that_leaves_is_noticed_at_once(loopback: Loopback) -
         assert loopback.figure("mcp_operator_streams") == 1
         subscriber.response.close()
 
-    await loopback.until(lambda: loopback.figure("mcp_operator_streams") == 0)
+    await until(lambda: loopback.figure("mcp_operator_streams") == 0, "no stream is open")
 
 
 async def test_a_browser_and_a_script_ask_alike(loopback: Loopback) -> None:

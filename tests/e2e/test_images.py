@@ -43,5 +43,5 @@ def test_the_crashing_sample_fails_with_its_own_words(restricted: User) -> None:
     restricted.run("wait", "--for=condition=Stalled", "mcpserver/crashing", "--timeout=120s")
 
     (pod,) = restricted.pods("crashing")
-    log = restricted.run("logs", pod["metadata"]["name"], "--container=mcp")
+    log = restricted.run("logs", pod["metadata"]["name"], "--container=mcp", "--previous")
     assert log.splitlines()[-1] == "RuntimeError: database 'orders' not found"

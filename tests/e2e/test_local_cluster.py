@@ -259,22 +259,23 @@ class TestStopping:
         """Packages and tools are on the machine since an earlier start, and stay there."""
 
     def test_after_a_life_with_pods(self, greeter: Path, tmp_path: Path) -> None:
-        before = Machine.now()
+        cluster = Cluster.at("gone", tmp_path)
+        before = Machine.now(cluster)
 
-        with Cluster.start("gone", directory=tmp_path) as cluster:
+        with Cluster.start("gone", directory=tmp_path):
             cluster.load_image(greeter)
             run_greeter(cluster, "greeter")
-            meanwhile = Machine.now().since(before)
+            meanwhile = Machine.now(cluster).since(before)
             assert set(meanwhile) == {"processes", "cgroups"}
-            assert {Path(each).name for each in meanwhile["cgroups"]} == {cluster.layout.identity}
+            assert all(cluster.layout.identity in each for each in meanwhile["cgroups"])
 
-        assert Machine.now().since(before) == {}
+        assert Machine.now(cluster).since(before) == {}
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize(("end", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
     async def test_after_its_starter_was_ended(self, end: signal.Signals, code: int, tmp_path: Path) -> None:
-        before = Machine.now()
         cluster = Cluster.at("gone", tmp_path)
+        before = Machine.now(cluster)
         starter = await asyncio.create_subprocess_exec(
             *("env", "--default-signal=INT"),  # as at a terminal, even where the tests run in the background
             *(sys.executable, "-m", "local_cluster", "up", "--name=gone", f"--directory={tmp_path}"),
@@ -290,12 +291,13 @@ class TestStopping:
 
         cluster.stop()
 
-        assert Machine.now().since(before) == {}
+        assert Machine.now(cluster).since(before) == {}
         assert not cluster.state.exists()
 
     def test_after_its_node_was_killed(self, tmp_path: Path) -> None:
-        before = Machine.now()
-        with Cluster.start("gone", directory=tmp_path) as cluster:
+        cluster = Cluster.at("gone", tmp_path)
+        before = Machine.now(cluster)
+        with Cluster.start("gone", directory=tmp_path):
             record = Record.read(cluster.layout.record)
             assert record is not None
             record.process.kill()
@@ -303,7 +305,7 @@ class TestStopping:
             with pytest.raises(ClusterError, match=r"Cluster gone of .* doesn't run: start it first"):
                 cluster.nsenter(["true"])
 
-        assert Machine.now().since(before) == {}
+        assert Machine.now(cluster).since(before) == {}
 
 
 def ask(port: int) -> str:
@@ -332,15 +334,16 @@ class Machine:
     settings: frozenset[str]
 
     @classmethod
-    def now(cls) -> Self:
+    def now(cls, cluster: Cluster) -> Self:
+        """The machine without its other clusters, which may come and go meanwhile."""
         folders = (Path(each) for each in ("/run", "/var/lib", "/var/log", "/etc", "/opt"))
         ruleset = subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True, text=True).stdout
         sysctls = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "net/ipv4/ip_forward")
         return cls(
-            processes=frozenset(_node_processes()),
+            processes=frozenset(_node_processes(cluster)),
             mounts=frozenset(Path("/proc/self/mounts").read_text().splitlines()),
             links=frozenset(name for _, name in socket.if_nameindex()),
-            cgroups=frozenset(_cgroups()),
+            cgroups=frozenset(_cgroups(cluster)),
             files=frozenset(str(each) for folder in folders for each in folder.rglob("*")),
             settings=frozenset(
                 [*ruleset.splitlines(), *(f"{each} {Path('/proc/sys', each).read_text()}" for each in sysctls)]
@@ -354,22 +357,23 @@ class Machine:
         return {name: set(then ^ now) for name, then, now in pairs if then != now}
 
 
-def _node_processes() -> Iterator[str]:
-    """Processes that left the machine's mount namespace while their parent hasn't: of each node the first, if it is in order."""
+def _node_processes(cluster: Cluster) -> Iterator[str]:
+    """Processes that left the machine's mount namespace while their parent hasn't: the first of a node, if all is in order."""
     machine = Path("/proc/self/ns/mnt").readlink()
     for process in Path("/proc").glob("[0-9]*"):
         try:
             parent = process.joinpath("stat").read_text().rpartition(")")[2].split()[1]
-            if process.joinpath("ns/mnt").readlink() != machine == Path(f"/proc/{parent}/ns/mnt").readlink():
-                yield f"{process.name} {process.joinpath('cmdline').read_text()}"
+            command = process.joinpath("cmdline").read_text().split("\0")
+            left = process.joinpath("ns/mnt").readlink() != machine == Path(f"/proc/{parent}/ns/mnt").readlink()
         except OSError:
             continue  # it has ended, or it is the kernel's
+        if left and ("local_cluster.node" not in command or cluster.layout.identity in command):
+            yield f"{process.name} {command}"
 
 
-def _cgroups() -> Iterator[str]:
-    """Control groups of the machine and of each cluster the uppermost: what is below comes and goes with its pods."""
+def _cgroups(cluster: Cluster) -> Iterator[str]:
     for hierarchy in hierarchies(Path("/proc/self/mounts").read_text()):
         for group in hierarchy.rglob("*/"):
-            above = group.relative_to(hierarchy).parts[:-1]
-            if not any(each.startswith("mcp-operator-") for each in above):
+            uppermost = group.relative_to(hierarchy).parts[0]
+            if uppermost == cluster.layout.identity or not uppermost.startswith("mcp-operator-"):
                 yield str(group)

@@ -362,7 +362,7 @@ selections = st.builds(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(story=stories, capacity=st.integers(1, 20), cursor=st.integers(0, 45), selection=selections, limit=st.integers(1, 9))
 def test_every_answer_is_a_replay_without_a_hole_or_a_declared_gap(
     make_log: MakeLog, *, story: list[Event], capacity: int, cursor: int, selection: Selection, limit: int
@@ -393,7 +393,7 @@ lives = st.lists(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(story=lives, capacity=st.integers(1, 12), draw=st.data())
 def test_no_deletion_is_lost_in_silence(
     make_log: MakeLog, story: list[tuple[str, Status, bool]], capacity: int, draw: st.DataObject

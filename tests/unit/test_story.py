@@ -19,7 +19,7 @@ class Recording:
         self.events.append({"time": time.isoformat().replace("+00:00", "Z"), **event})
 
     def status(self, status: str, *, desired: int, cause: str | None = None) -> None:
-        causes = [{"reason": cause, "message": "no such image", "state": "active"}] if cause else []
+        causes = [{"id": cause, "reason": cause, "message": "no such image", "state": "active"}] if cause else []
         self._append(type="status", status=status, desired=desired, instances=desired, causes=causes)
 
     def operation(self, kind: str, outcome: str = "succeeded") -> None:
@@ -37,6 +37,7 @@ def whole_story() -> Recording:
     recording.operation("rollout")
     recording.status("running", desired=3)
     recording.status("deploying", desired=3, cause="ImagePullBackOff")
+    recording.status("pending", desired=3, cause="ImagePullBackOff")
     recording.operation("rollout", "superseded")
     recording.operation("rollout")
     recording.status("running", desired=3)

@@ -78,7 +78,7 @@ def _spawn(layout: Layout, *, stdin: int, sockets: Sequence[int]) -> ProcessId:
     try:
         pid = os.posix_spawnp(
             _UNSHARE[0],
-            (*_UNSHARE, sys.executable, "-m", "local_cluster.node"),
+            (*_UNSHARE, sys.executable, "-m", "local_cluster.node", layout.identity),
             # Nothing else of the starter's environment: a proxy's settings would lead the API server away from its node.
             {"PATH": search_path(), "HOME": "/root", "LANG": "C.UTF-8", "PYTHONPATH": package},
             file_actions=[

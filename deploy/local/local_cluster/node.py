@@ -1,7 +1,8 @@
 """Process 1 of the node: makes the node's mounts and network, then supervises its components.
 
-Run by `launching` as `unshare ... python -m local_cluster.node`, in namespaces of its own, with the plan on standard input. All
-that is made here belongs to those namespaces and ends with this process; the machine keeps its mounts, links and settings.
+Run by `launching` as `unshare ... python -m local_cluster.node IDENTITY`, in namespaces of its own, with the plan on standard
+input; the argument is for those who read `ps`. All that is made here belongs to those namespaces and ends with this process; the
+machine keeps its mounts, links and settings.
 """
 
 import os

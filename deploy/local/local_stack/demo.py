@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -73,11 +74,17 @@ def _line(event: EventJson) -> str:
         return click.style(f"  {clock}  progress  {bar} {event['percent']:3} %  {event['kind']}{outcome}", dim=True)
     status = click.style(f"{event['status']:<11}", fg=_COLOURS.get(event["status"], "cyan"), bold=True)
     causes = "".join(f"\n{' ' * 16}{click.style(_cause(cause), fg='red')}" for cause in event["causes"])
-    return f"  {clock}  status    {status} {event['instances']}/{event['desired']}  {event['message']}{causes}"
+    return f"  {clock}  status    {status} {event['instances']}/{event['desired']}  {_fit(event['message'], 44)}{causes}"
 
 
 def _cause(cause: EventJson) -> str:
-    return f"{cause['state']} cause {cause['reason']}: {cause['message']}"
+    return _fit(f"{cause['state']} cause {cause['reason']}: {cause['message']}", 16)
+
+
+def _fit(text: str, column: int) -> str:
+    """The text, cut where the terminal ends when it begins at this column; whole where the output isn't a terminal."""
+    width = max(40, shutil.get_terminal_size().columns - column)
+    return text if len(text) <= width or not sys.stdout.isatty() else f"{text[: width - 1]}…"
 
 
 def _heading(title: str) -> None:
@@ -92,9 +99,8 @@ def _table(result: Sequence[Chapter]) -> None:
         told = "yes" if chapter.complete else "NO"
         counts = chapter.counts
         cause = (chapter.cause or "-") if chapter.complete else "-"
-        width = max(40, shutil.get_terminal_size().columns - 55)
         line = f"  {chapter.step.title:<14}{chapter.seconds:>8.1f}{counts['status']:>8}{counts['progress']:>10}   {told:<6}"
-        click.secho(line + cause[:width], fg=None if chapter.complete else "red", color=_coloured())
+        click.secho(line + _fit(cause, 52), fg=None if chapter.complete else "red", color=_coloured())
 
 
 def _coloured() -> bool | None:

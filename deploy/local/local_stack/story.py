@@ -28,6 +28,8 @@ class Chapter:
     step: Step
     events: tuple[EventJson, ...]
     complete: bool
+    cause: str | None
+    """The first cause that this step is the first to tell, with its message."""
 
     @property
     def seconds(self) -> float:
@@ -46,19 +48,11 @@ class Chapter:
         """The distinct percents told, in order."""
         return list(dict.fromkeys(event["percent"] for event in self.events if event["type"] == "progress"))
 
-    @property
-    def cause(self) -> str | None:
-        """The first cause that the step tells, with its message."""
-        for event in self.events:
-            for cause in event.get("causes", ()):
-                if cause["state"] == "active":
-                    return f"{cause['reason']}: {cause['message']}"
-        return None
-
 
 def chapters(steps: Sequence[Step], events: Iterable[EventJson]) -> list[Chapter]:
     """Cut the events into the story's steps; what comes after the last step belongs to none."""
     remaining = iter(events)
+    known: set[str] = set()
     result = []
     for step in steps:
         taken: list[EventJson] = []
@@ -68,7 +62,10 @@ def chapters(steps: Sequence[Step], events: Iterable[EventJson]) -> list[Chapter
             if step.told(taken):
                 complete = True
                 break
-        result.append(Chapter(step, tuple(taken), complete))
+        new = [cause for event in taken for cause in event.get("causes", ()) if cause["id"] not in known]
+        known.update(cause["id"] for cause in new)
+        first = f"{new[0]['reason']}: {new[0]['message']}" if new else None
+        result.append(Chapter(step, tuple(taken), complete, first))
     return result
 
 

@@ -56,7 +56,7 @@ def subscription(
     selection = replace(selection, types=types or selection.types, namespaces=namespaces(parameters))
     cursor = _query_cursor(parameters)
     cursor_malformed = False
-    if last_event_id := headers.get("Last-Event-ID", "").strip():
+    if last_event_id := headers.get("Last-Event-ID"):
         try:
             cursor = EventId.parse(last_event_id)
         except ValueError:

@@ -1,0 +1,26 @@
+"""`make demo` tells the whole story, beside whatever cluster runs already, and leaves nothing running."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from local_cluster import Cluster
+from local_stack.recording import read
+from local_stack.stack import REPOSITORY
+from local_stack.story import STORY, chapters
+
+RECORDING = REPOSITORY / ".local" / "demo" / "events.sse"
+
+
+def test_the_demo_shows_every_step_in_the_stream_that_it_recorded(clusters: Path) -> None:
+    RECORDING.unlink(missing_ok=True)
+    demo = [sys.executable, "-m", "local_stack", "demo"]
+    done = subprocess.run(demo, check=False, cwd=REPOSITORY, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = chapters(STORY, read(RECORDING))
+    assert all(chapter.complete for chapter in told)
+    assert [bool(chapter.cause) for chapter in told] == [chapter.step.title == "broken image" for chapter in told]
+    for chapter in told:
+        assert chapter.step.title in done.stdout
+    assert "\x1b" not in done.stdout, "colours turn off where the output is no terminal"
+    assert not Cluster.at("demo", clusters).running
