@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -39,10 +40,13 @@ class Operator:
         ]
 
     async def tells(self, type_: str, **payload: Any) -> Object:
-        """Wait for an event of this type with these fields."""
-        while not (found := await self.told(type_, **payload)):
-            await self._log.wait(self._log.head)
-        return found[-1]
+        """Wait for an event of this type with these fields; the newest such."""
+        async with asyncio.timeout(10):
+            while True:
+                head = self._log.head
+                if found := await self.told(type_, **payload):
+                    return found[-1]
+                await self._log.wait(head)
 
     def count(self, name: str, **labels: str) -> float:
         return self._registry.get_sample_value(f"mcp_operator_{name}_total", labels) or 0

@@ -159,7 +159,7 @@ class TestARealCluster:
     def test_an_archive_that_is_none_is_refused(self, cluster: Cluster, tmp_path: Path) -> None:
         archive = tmp_path / "image.tar"
         archive.write_text("no archive")
-        with pytest.raises(ClusterError, match=r"`ctr .*import -` failed inside cluster alone; it said:"):
+        with pytest.raises(ClusterError, match=r"`ctr .*import -` failed inside cluster alone\. nsenter said:"):
             cluster.load_image(archive)
 
 

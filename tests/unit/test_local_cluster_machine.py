@@ -84,9 +84,27 @@ def test_only_missing_packages_are_wanted(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_machine_that_has_all_packages_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "_apt", lambda _: pytest.fail("apt-get was called"))
+    monkeypatch.setattr(packages, "_apt", lambda *_: pytest.fail("apt-get was called"))
 
     packages.install_packages()
+
+
+def test_old_package_lists_are_renewed_before_giving_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[str] = []
+
+    def apt(argv: tuple[str, ...], failure: str) -> None:
+        commands.append(argv[1])
+        if commands == ["install"]:
+            raise ClusterError(failure)
+
+    monkeypatch.setattr(shutil, "which", lambda command, path=None: None if command == "runc" else f"/usr/bin/{command}")
+    monkeypatch.setattr(packages, "_apt", apt)
+    monkeypatch.setattr(packages, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(packages, "POLICY", tmp_path / "policy-rc.d")
+
+    packages.install_packages()
+
+    assert commands == ["install", "update", "install"]
 
 
 class TestServicesDenied:

@@ -1,5 +1,6 @@
 """What a machine needs is made once, shared by all clones, and never half made; secrets are readable by their owner alone."""
 
+import fcntl
 import subprocess
 import sys
 import tarfile
@@ -12,6 +13,7 @@ import yaml
 from local_cluster import pause, tools
 from local_cluster.caching import locked, made_once
 from local_cluster.certifying import kubeconfig, write_certificates, write_secret, write_tokens
+from local_cluster.commands import run
 from local_cluster.errors import ClusterError
 from local_cluster.progress import step
 
@@ -50,22 +52,29 @@ def test_what_an_interrupted_build_left_is_built_anew(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["key"]
 
 
-def test_who_waited_for_a_folder_that_was_removed_holds_the_new_one(tmp_path: Path) -> None:
+def test_who_waited_for_a_folder_that_was_removed_holds_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "cluster"
-    held = threading.Event()
+    waits, holds = threading.Event(), threading.Event()
+    flock = fcntl.flock
+
+    def told_flock(handle: int, operation: int) -> None:
+        waits.set()
+        flock(handle, operation)
 
     def wait_for_it() -> None:
         with locked(folder):
             assert folder.is_dir()
-            held.set()
+            holds.set()
 
     with locked(folder):
+        monkeypatch.setattr(fcntl, "flock", told_flock)
         waiting = threading.Thread(target=wait_for_it)
         waiting.start()
+        assert waits.wait(10)
         folder.rmdir()
-        assert not held.is_set()
+        assert not holds.is_set()
     waiting.join(10)
-    assert held.is_set()
+    assert holds.is_set()
 
 
 def test_the_servers_certificate_satisfies_a_strict_verifier(tmp_path: Path) -> None:
@@ -136,8 +145,23 @@ def test_a_program_becomes_an_image_with_the_same_bytes_each_time(tmp_path: Path
 def test_what_the_compiler_says_is_told(tmp_path: Path) -> None:
     source = tmp_path / "program.c"
     source.write_text("int main(void) { return nothing; }\n")
-    with pytest.raises(ClusterError, match=r"gcc could not build program\.c; it said:(?s:.)*nothing"):
+    with pytest.raises(ClusterError, match=r"program\.c can't be built\. gcc said:(?s:.)*nothing"):
         pause.build_image(source, "localhost/program:1", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["sh", "-c", "echo out; echo one >&2; echo two >&2; exit 3"], "It failed. sh said:\none\ntwo"),
+        (["no-such-program"], "It failed. There is no no-such-program here."),
+        (["sleep", "600"], "It failed. sleep did not end within 1 s."),
+    ],
+)
+def test_a_program_that_fails_is_told_with_its_own_words(argv: list[str], said: str) -> None:
+    with pytest.raises(ClusterError) as error:
+        run(argv, failure="It failed.", seconds=1)
+
+    assert str(error.value) == said
 
 
 def test_a_step_ends_with_its_time_and_without_colour_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:

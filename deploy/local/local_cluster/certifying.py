@@ -5,11 +5,12 @@ The API server, its way to the kubelet and its way to aggregated APIs have certi
 
 import base64
 import secrets
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
+
+from local_cluster.commands import run
 
 _SETTINGS = Path(__file__).with_name("openssl.cnf")
 
@@ -78,4 +79,4 @@ def _certify(folder: Path, name: str, *, subject: str, use: str) -> None:
 
 
 def _openssl(*arguments: str) -> None:
-    subprocess.run(("openssl", *arguments), check=True, capture_output=True, text=True)
+    run(("openssl", *arguments), failure="The cluster's certificates can't be made.")

@@ -13,12 +13,15 @@ _MOUNTS = Path("/proc/self/mounts")
 
 
 def make_cgroups(identity: str) -> None:
-    """Make the cluster's directory in every hierarchy; the kubelet refuses to start without."""
+    """Make the cluster's directory in every hierarchy; the kubelet refuses to start without.
+
+    Raises:
+        ClusterError: This container's control groups of version 2 can't have others below them.
+    """
     for hierarchy in hierarchies(_MOUNTS.read_text()):
         controllers = hierarchy / "cgroup.controllers"
-        if controllers.exists():  # version 2 hands a controller on only where its parent says so
-            handed_on = " ".join(f"+{each}" for each in controllers.read_text().split())
-            (hierarchy / "cgroup.subtree_control").write_text(handed_on)
+        if controllers.exists():
+            _hand_on(controllers.read_text().split(), hierarchy)
         (hierarchy / identity).mkdir(exist_ok=True)
 
 
@@ -40,6 +43,17 @@ def hierarchies(mounts: str) -> list[Path]:
     """
     fields = [line.split() for line in mounts.splitlines()]
     return [Path(each[1]) for each in fields if each[2] in ("cgroup", "cgroup2")]
+
+
+def _hand_on(controllers: list[str], hierarchy: Path) -> None:
+    """Version 2 gives a group only the controllers that its parent hands on."""
+    try:
+        (hierarchy / "cgroup.subtree_control").write_text(" ".join(f"+{each}" for each in controllers))
+    except OSError as error:
+        raise ClusterError(
+            f"{hierarchy} can't hand its controllers on to other control groups ({error.strerror}): start the cluster on the "
+            "machine itself, outside of this container."
+        ) from error
 
 
 def _remove(root: Path, deadline: float) -> None:

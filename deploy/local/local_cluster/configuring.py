@@ -4,10 +4,10 @@ The files of `config/` are the node's configuration as it stands; only what diff
 """
 
 import shutil
-import subprocess
 from pathlib import Path
 
 from local_cluster.certifying import kubeconfig, write_certificates, write_secret, write_tokens
+from local_cluster.commands import run
 from local_cluster.layout import API_PORT, Layout
 
 CONFIG = Path(__file__).with_name("config")
@@ -34,7 +34,5 @@ def configure(layout: Layout, tools: Path) -> dict[str, str]:
 
 def snapshotter(folder: Path) -> str:
     """How containerd keeps images in `folder`: an overlay can't have its upper layer on another (the machine is a container)."""
-    kind = subprocess.run(
-        ("stat", "--file-system", "--format=%T", str(folder)), check=True, capture_output=True, text=True
-    ).stdout.strip()
-    return "native" if kind == "overlayfs" else "overlayfs"
+    kind = run(("stat", "--file-system", "--format=%T", str(folder)), failure=f"{folder} can't be looked at.")
+    return "native" if kind.strip() == "overlayfs" else "overlayfs"

@@ -1,10 +1,10 @@
 """Commands inside a node: with its network, names, mounts and tools, as the administrator of its cluster."""
 
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from local_cluster.commands import run
 from local_cluster.configuring import snapshotter
 from local_cluster.errors import ClusterError
 from local_cluster.launching import node_pid
@@ -34,18 +34,14 @@ def command(layout: Layout, argv: Sequence[str]) -> list[str]:
     return ["nsenter", f"--target={pid}", *namespaces, "--", "env", f"--chdir={Path.cwd()}", *settings, *argv]
 
 
-def run(layout: Layout, *argv: str, stdin: BinaryIO | None = None) -> None:
+def run_inside(layout: Layout, *argv: str, stdin: BinaryIO | None = None) -> None:
     """Run a command inside the node.
 
     Raises:
         ClusterError: It failed; the message has what it said.
     """
-    done = subprocess.run(
-        command(layout, argv), check=False, stdin=stdin or subprocess.DEVNULL, capture_output=True, timeout=COMMAND_SECONDS
-    )
-    if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip()
-        raise ClusterError(f"`{' '.join(argv)}` failed inside cluster {layout.name}; it said:\n{said}")
+    failure = f"`{' '.join(argv)}` failed inside cluster {layout.name}."
+    run(command(layout, argv), failure=failure, seconds=COMMAND_SECONDS, stdin=stdin)
 
 
 def import_images(layout: Layout, archive: Path) -> None:
@@ -55,4 +51,4 @@ def import_images(layout: Layout, archive: Path) -> None:
         ClusterError: It refuses them.
     """
     with archive.open("rb") as content:  # not by its path, at which the node may see something else
-        run(layout, "ctr", "--namespace=k8s.io", "images", "import", "-", stdin=content)
+        run_inside(layout, "ctr", "--namespace=k8s.io", "images", "import", "-", stdin=content)

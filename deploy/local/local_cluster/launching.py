@@ -11,7 +11,7 @@ from pathlib import Path
 from local_cluster.cgroups import make_cgroups, remove_cgroups
 from local_cluster.components import components
 from local_cluster.errors import ClusterError
-from local_cluster.layout import API_PORT, NODE_ADDRESS, Layout
+from local_cluster.layout import API_PORT, NODE_ADDRESS, NODE_STATE, Layout
 from local_cluster.machine import search_path
 from local_cluster.plan import Plan
 from local_cluster.processes import ProcessId
@@ -80,7 +80,7 @@ def _spawn(layout: Layout, *, stdin: int, sockets: Sequence[int]) -> ProcessId:
             _UNSHARE[0],
             (*_UNSHARE, sys.executable, "-m", "local_cluster.node", layout.identity),
             # Nothing else of the starter's environment: a proxy's settings would lead the API server away from its node.
-            {"PATH": search_path(), "HOME": "/root", "LANG": "C.UTF-8", "PYTHONPATH": package},
+            {"PATH": search_path(), "HOME": str(NODE_STATE), "LANG": "C.UTF-8", "PYTHONPATH": package},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, stdin, 0),
                 (os.POSIX_SPAWN_DUP2, log, 1),

@@ -7,11 +7,12 @@ machine keeps its mounts, links and settings.
 
 import os
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
 from local_cluster.api import Api
+from local_cluster.commands import run
+from local_cluster.errors import ClusterError
 from local_cluster.layout import API_PORT, NODE_ADDRESS, NODE_NAME, NODE_STATE
 from local_cluster.plan import Plan
 from local_cluster.supervising import Supervisor
@@ -49,7 +50,9 @@ def main() -> None:
     _mount(plan.state)
     _protect_sysctls()
     socket.sethostname(NODE_NAME)
-    _run("ip", "-batch", "-", given=_NETWORK)
+    network = Path("/run/network")
+    network.write_text(_NETWORK)
+    _run("ip", "-batch", str(network))
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     state = Path(NODE_STATE)
     api = Api(API_PORT, authority=state / "pki/ca.crt")
@@ -89,9 +92,12 @@ def _replace(file: Path, text: str) -> None:
     file.write_text(text)
 
 
-def _run(*argv: str, given: str = "") -> None:
-    subprocess.run(argv, check=True, input=given, text=True)
+def _run(*argv: str) -> None:
+    run(argv, failure=f"The node can't be made: `{' '.join(argv)}` failed.")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ClusterError as error:
+        sys.exit(str(error))

@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from local_cluster.caching import cache_folder, locked
+from local_cluster.commands import run
 from local_cluster.errors import ClusterError
 from local_cluster.machine import search_path
 from local_cluster.progress import step
@@ -29,7 +29,7 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 
 DENY = "#!/bin/sh\n# Written by mcp-operator's local cluster while it installs packages; may be removed.\nexit 101\n"
 
-_APT_SECONDS = 600.0
+APT_SECONDS = 600.0
 
 
 def missing_packages() -> list[str]:
@@ -58,27 +58,18 @@ def install_packages() -> None:
 
 def _install(packages: list[str], prefix: tuple[str, ...]) -> None:
     install = (*prefix, "apt-get", "install", "--yes", "--no-install-recommends", "--no-remove", *packages)
-    first = _apt(install)
-    if first.returncode == 0:
-        return
-    # Perhaps the package lists are missing or old.
-    update = _apt(("apt-get", "update"))
-    second = _apt(install)
-    if second.returncode != 0:
-        said = "\n".join((update.stderr + second.stderr).strip().splitlines()[-10:])
-        raise ClusterError(
-            f"apt-get could not install {' '.join(packages)}: install them by hand, then try again. apt-get said:\n{said}"
-        )
-
-
-def _apt(argv: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    failure = f"apt-get can't install {' '.join(packages)}: install them by hand, then try again."
     try:
-        return subprocess.run(
-            argv, check=False, capture_output=True, text=True, env=environment, timeout=_APT_SECONDS, stdin=subprocess.DEVNULL
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ClusterError(f"apt-get did not end within {_APT_SECONDS:.0f} s: see whether another one holds its lock.") from error
+        _apt(install, failure)
+    except ClusterError:  # perhaps because the package lists are missing or old
+        _apt(("apt-get", "update"), failure)
+        _apt(install, failure)
+
+
+def _apt(argv: tuple[str, ...], failure: str) -> None:
+    # Another apt-get, such as the machine's own of the morning, may hold the lock.
+    waiting = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    run((*argv, "--option=DPkg::Lock::Timeout=120"), failure=failure, seconds=APT_SECONDS, env=waiting)
 
 
 @contextmanager

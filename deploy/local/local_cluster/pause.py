@@ -4,12 +4,11 @@ import hashlib
 import io
 import json
 import platform
-import subprocess
 import tarfile
 from pathlib import Path
 
 from local_cluster.caching import cache_folder, made_once
-from local_cluster.errors import ClusterError
+from local_cluster.commands import run
 from local_cluster.machine import ARCHITECTURES
 
 REFERENCE = "localhost/pause:1"
@@ -34,10 +33,7 @@ def build_image(source: Path, reference: str, folder: Path) -> None:
         ClusterError: gcc refuses the source.
     """
     binary = folder / "program"
-    compiler = ("gcc", "-static", "-Os", "-s", "-o", str(binary), str(source))
-    compiled = subprocess.run(compiler, check=False, capture_output=True, text=True)
-    if compiled.returncode != 0:
-        raise ClusterError(f"gcc could not build {source.name}; it said:\n{compiled.stderr.strip()}")
+    run(("gcc", "-static", "-Os", "-s", "-o", str(binary), str(source)), failure=f"{source.name} can't be built.")
     layer = _tar({"program": binary.read_bytes()}, mode=0o755)
     config = {
         "architecture": ARCHITECTURES[platform.machine()],

@@ -12,7 +12,7 @@ from local_cluster.api import Api
 from local_cluster.certifying import kubeconfig, write_secret
 from local_cluster.configuring import ADDONS, configure
 from local_cluster.errors import ClusterError
-from local_cluster.inside import import_images, run
+from local_cluster.inside import import_images, run_inside
 from local_cluster.launching import end, launch, node_pid
 from local_cluster.layout import NODE_NAME, NODE_STATE, Layout
 from local_cluster.processes import ProcessId
@@ -94,7 +94,7 @@ class _Start:
         self._await(self._has_runtime, of="containerd")
         import_images(self.layout, pause)
         self._await(self._has_all_components, of="kube-apiserver")
-        run(self.layout, "kubectl", "create", "--validate=false", "-f", f"{NODE_STATE}/config/{ADDONS.name}")
+        run_inside(self.layout, "kubectl", "create", "--validate=false", "-f", f"{NODE_STATE}/config/{ADDONS.name}")
         self._await(lambda: _is_ready(self.api.read(f"/api/v1/nodes/{NODE_NAME}")), of="kubelet")
         default = "/api/v1/namespaces/default/serviceaccounts/default"
         self._await(lambda: self.api.read(default) is not None, of="kube-controller-manager")
@@ -125,10 +125,9 @@ class _Start:
 
     def _is_steady(self) -> bool:
         """Whether every component runs, and whatever had to be started again has stayed."""
-        return all(
-            each.pid and (not each.restarts or ((process := ProcessId.of(each.pid)) and process.age > STEADY_SECONDS))
-            for each in read_status(self.layout, self.record)
-        )
+        restarted = [each.pid for each in read_status(self.layout, self.record) if each.pid and each.restarts]
+        processes = [ProcessId.of(pid) for pid in restarted]
+        return self._has_all_components() and all(each is not None and each.age > STEADY_SECONDS for each in processes)
 
 
 def _is_ready(node: Any) -> bool:

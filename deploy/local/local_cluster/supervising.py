@@ -23,6 +23,8 @@ API_PROBE_SECONDS = 0.05
 IDLE_SECONDS = 3600.0
 """A sleep's length while nothing is due; only a signal ends it earlier."""
 
+_PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
+
 _SIGNALS = {signal.SIGCHLD, signal.SIGTERM}
 
 
@@ -43,8 +45,7 @@ class Supervisor:
         Args:
             components: What to run. Those that need the API server start when `api_ready` first says true.
             logs: The folder of their output, NAME.log each.
-            report: Where {name: {pid, restarts}} is kept, process ids as this process sees them,
-                null between two starts.
+            report: Where {name: {pid, restarts}} is kept, process ids as this process sees them, null between two starts.
             api_ready: Asked again and again until it says true, then never again.
         """
         self._processes = [_Process(each, due=None if each.needs_api else 0.0) for each in components]
@@ -96,6 +97,7 @@ class Supervisor:
                     *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in component.sockets),
                 ],
                 setsigmask=(),
+                setsigdef=_PYTHON_IGNORES,  # else containers would inherit it
             )
         finally:
             os.close(log)

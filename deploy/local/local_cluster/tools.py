@@ -8,12 +8,12 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from local_cluster.caching import cache_folder, made_once
+from local_cluster.commands import run
 from local_cluster.errors import ClusterError
 from local_cluster.machine import BUILD_BYTES, check_space
 from local_cluster.progress import step
@@ -21,7 +21,11 @@ from local_cluster.progress import step
 MODULE = Path(__file__).resolve().parents[1] / "tools"
 """The Go module that names the tools and their versions."""
 
+BUILD_SECONDS = 3600.0
+"""How long one tool, or the download of all modules, may take."""
+
 _GO_REQUIREMENTS = MODULE / "requirements.txt"
+"""Go itself, for machines without."""
 
 PACKAGES: Mapping[str, str] = {
     "etcd": "go.etcd.io/etcd/server/v3",
@@ -117,8 +121,5 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _run(*argv: str) -> str:
-    done = subprocess.run(argv, check=False, capture_output=True, text=True, cwd=MODULE, env={**os.environ, **_ENVIRONMENT})
-    if done.returncode != 0:
-        said = "\n".join(done.stderr.strip().splitlines()[-10:])
-        raise ClusterError(f"`{' '.join(argv[:3])} ...` failed; see that the network is up and try again. It said:\n{said}")
-    return done.stdout
+    failure = "The cluster's tools can't be built: see that the network is up, then try again."
+    return run(argv, failure=failure, seconds=BUILD_SECONDS, cwd=MODULE, env={**os.environ, **_ENVIRONMENT})

@@ -11,12 +11,11 @@ import click
 from local_cluster import Cluster, ClusterError
 from local_images import BuildError
 from local_stack.demo import tell
-from local_stack.stack import REPOSITORY, StackError, start
+from local_stack.stack import REPOSITORY, SAMPLE, StackError, start
 
 LOCAL = REPOSITORY / ".local"
 CLUSTERS = LOCAL / "clusters"
 NAME = "local"
-SAMPLE = "hello"
 
 
 def main() -> int:
@@ -52,7 +51,7 @@ def _up(port: int) -> None:
     _link(LOCAL / "bin" / "kubectl", stack.cluster.kubectl)
     _link(LOCAL / "bin" / "mcp-operator", Path(sys.executable).with_name("mcp-operator"))
     _link(LOCAL / "kubeconfig", stack.cluster.kubeconfig)
-    stack.apply_sample(SAMPLE)
+    stack.apply_sample()
     stack.kubectl("wait", "--namespace=default", "--for=condition=Ready", f"mcpserver/{SAMPLE}", "--timeout=120s")
     local = os.path.relpath(LOCAL)
     click.echo(

@@ -9,10 +9,8 @@ from pathlib import Path
 import click
 
 from local_stack.recording import Recording, read, recorded
-from local_stack.stack import Stack, started
+from local_stack.stack import SAMPLE, Stack, started
 from local_stack.story import STORY, Chapter, EventJson, Step, chapters
-
-SERVER = "hello"
 
 STEP_SECONDS = 120.0
 """How long one step may take until the demo gives up on it."""
@@ -41,16 +39,16 @@ def _acts(stack: Stack) -> Sequence[Callable[[], object]]:
     """What is done at the beginning of each step of the story."""
 
     def set_image(image: str) -> None:
-        stack.kubectl("patch", "mcpserver", SERVER, "--type=merge", f'--patch={{"spec":{{"image":"{image}"}}}}')
+        stack.kubectl("patch", "mcpserver", SAMPLE, "--type=merge", f'--patch={{"spec":{{"image":"{image}"}}}}')
 
     return (
-        lambda: stack.apply_sample(SERVER),
+        stack.apply_sample,
         lambda: None,
-        lambda: stack.kubectl("scale", "mcpserver", SERVER, "--replicas=3"),
+        lambda: stack.kubectl("scale", "mcpserver", SAMPLE, "--replicas=3"),
         lambda: set_image(stack.sample_next),
         lambda: set_image("registry.invalid/nobody/has:this"),
         lambda: set_image(stack.sample),
-        lambda: stack.kubectl("delete", "mcpserver", SERVER, "--wait=false"),
+        lambda: stack.kubectl("delete", "mcpserver", SAMPLE, "--wait=false"),
     )
 
 

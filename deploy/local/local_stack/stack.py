@@ -3,7 +3,6 @@
 The commands (`make up`, `make demo`) and the tests on a real cluster all start here, so that what tests prove is what users get.
 """
 
-import json
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,8 +16,11 @@ from local_images import build
 REPOSITORY = Path(__file__).parents[3]
 GATEWAY_NODE_PORT = 30080
 NAMESPACE = "mcp-operator-system"
-PLACEHOLDER_IMAGE = "localhost/mcp-operator:dev"
-"""What the manifests call the operator's image; the built one takes its place."""
+OPERATOR_IMAGE = "localhost/mcp-operator:dev"
+"""What the manifests call the operator's image; the built one takes its place. So with the sample server's:"""
+SAMPLE_IMAGE = "localhost/mcp-sample-server:dev"
+SAMPLE = "hello"
+"""Name of the sample server."""
 
 READY_SECONDS = 120
 
@@ -54,20 +56,15 @@ class Stack:
             raise StackError(f"kubectl {' '.join(args)} failed: {done.stderr.strip()}")
         return done.stdout
 
-    def apply_sample(self, name: str) -> None:
-        """Apply the sample server of deploy/samples/ under this name in the default namespace."""
-        manifest = {
-            "apiVersion": "mcp-operator.dev/v1alpha1",
-            "kind": "MCPServer",
-            "metadata": {"name": name, "namespace": "default"},
-            "spec": {"image": self.sample},
-        }
-        self.kubectl("apply", "--filename=-", input=json.dumps(manifest))
+    def apply_sample(self) -> None:
+        """Apply deploy/samples/hello.yaml, with the image as it was built now, in the default namespace."""
+        manifest = (REPOSITORY / "deploy/samples/hello.yaml").read_text().replace(SAMPLE_IMAGE, self.sample)
+        self.kubectl("apply", "--namespace=default", "--filename=-", input=manifest)
 
     def install(self, operator: str) -> None:
         """Install the operator with this image, or update it, and wait until it has read the cluster."""
         overlay = str(REPOSITORY / "deploy" / "local" / "overlay")
-        manifests = self.kubectl("kustomize", overlay).replace(PLACEHOLDER_IMAGE, operator)
+        manifests = self.kubectl("kustomize", overlay).replace(OPERATOR_IMAGE, operator)
         with step("install the operator"):
             self.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", input=manifests)
             timeout = f"--timeout={READY_SECONDS}s"
@@ -93,7 +90,7 @@ def start(*, name: str, directory: Path, port: int, api_port: int = 0, flags: Ma
     """
     cluster = Cluster.start(name, directory=directory, api_port=api_port, forwards={GATEWAY_NODE_PORT: port}, flags=flags)
     operator = build("operator")
-    sample = build("sample", environment={"VERSION": "1.0.0"})
+    sample = build("sample")
     sample_next = build("sample", environment={"VERSION": "2.0.0"})
     with step("load the images"):
         for image in (operator, sample, sample_next):

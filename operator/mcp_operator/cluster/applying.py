@@ -54,7 +54,7 @@ class _Applied:
     digest: str
     """Of what was rendered."""
     live: Object
-    """What the API server answered."""
+    """What the API server answered: its metadata alone."""
     drift: Drift | None = None
     """What was last put back."""
     repairs: int = 0
@@ -93,7 +93,7 @@ class Applier:
             live: the object of that name as reflected, None if there is none with our labels.
 
         Returns:
-            The child as it is now.
+            The child as it is now; of its fields the metadata can be relied on.
 
         Raises:
             Refused: it is foreign, disputed, or the API server doesn't accept it.
@@ -165,7 +165,7 @@ class Applier:
                 raise Refused(_reason(error), f"{kind} {name_of(manifest)} is refused: {problem}") from error
             raise
         self._metrics.writes.labels(kind=kind.name, result="written").inc()
-        self._applied[uid_of(server), kind] = _Applied(_digest(manifest), answer)
+        self._applied[uid_of(server), kind] = _Applied(_digest(manifest), {"metadata": answer["metadata"]})
         return answer
 
 

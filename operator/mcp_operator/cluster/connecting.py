@@ -110,6 +110,14 @@ class Api:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._disconnect()
 
+    async def log_in(self) -> None:
+        """Read the credentials now instead of with the first request.
+
+        Raises:
+            ApiError: there are none.
+        """
+        await self._connect()
+
     async def get(self, kind: Kind, namespace: str, name: str) -> Object:
         """Read one object."""
         return await self._json("GET", kind.path(namespace, name))
@@ -239,6 +247,10 @@ class Api:
             raise ApiError(
                 status=None, reason="Unreachable", message=f"{method} {path}: {str(error) or type(error).__name__}"
             ) from error
+        except RuntimeError as error:
+            if not connection.session.closed:
+                raise
+            raise ApiError(status=None, reason="Unreachable", message=f"{method} {path}: logging in again") from error
         except ApiError as error:
             if error.unauthorized:
                 await self._renew(connection)

@@ -51,7 +51,7 @@ def steps(previous: State | None, current: State) -> Iterator[Step]:
     """The big steps between two states, in their order."""
     before = previous.status if previous is not None else None
     if previous is None:
-        yield Step(reason="Created", message="Following this MCPServer", key="created")
+        yield Step(reason="Created", message="The operator has begun to follow this MCPServer", key="created")
     for ended in current.ended:
         name, outcome = _NAMES[ended.operation.kind], _OUTCOMES[ended.outcome]
         message = f"{name} to {_instances(ended.desired)} {ended.outcome.value}"

@@ -133,7 +133,7 @@ class Reflector:
             seconds=random.uniform(*seconds),  # noqa: S311 - it spreads load and protects nothing
             silence=self._silence,
         ) as chunks:
-            started = time.monotonic()
+            started = self._heard = time.monotonic()
             self._outage.works()
             try:
                 await self._read(chunks)

@@ -110,8 +110,17 @@ class Cluster:
         return self._observer.synced
 
     async def run(self) -> None:
-        """Run until cancelled. An API server that is away, however long, is waited for."""
-        async with self._api, asyncio.TaskGroup() as tasks:
+        """Run until cancelled. An API server that is away, however long, is waited for.
+
+        Raises:
+            ApiError: there are no credentials to ask it with.
+        """
+        async with self._api:
+            await self._api.log_in()
+            await self._run()
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
             for reflector in self._reflectors:
                 tasks.create_task(reflector.run(), name=f"reflecting {reflector}")
             tasks.create_task(self._reporter.run(), name="reporting")
