@@ -58,7 +58,9 @@ clean: ## end everything that was started and remove .local/
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	@echo "Installing the Python packages into $(VENV) (about a minute)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) 2> /dev/null || { \
+	  echo "Python has no venv module here: installing Debian's python3-venv"; rm -rf $(VENV); apt-get update --quiet=2; \
+	  apt-get install --quiet=2 --yes --no-install-recommends --no-remove python3-venv; $(PYTHON) -m venv $(VENV); }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -1,6 +1,7 @@
 """The rules by which kstatus reads any object with standard conditions, for tests that ask: would Flux and Helm agree with us?
 
-Written from kubernetes-sigs/cli-utils, pkg/kstatus/status/{generic,core}.go: the checks for kinds that it doesn't know, in its order.
+Written from kubernetes-sigs/cli-utils, pkg/kstatus/status/{generic,core}.go: its checks for kinds that it doesn't know, in its
+order.
 """
 
 from enum import StrEnum

@@ -12,11 +12,11 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
+from local_stack.sse import Message, Parser
 from mcp_operator.eventlog.log import EventId, EventLog
 from mcp_operator.eventlog.memory import MemoryLog
 from mcp_operator.gateway.serving import Gateway
 from mcp_operator.model.events import Event
-from tests.sse import Message, Parser
 
 PATIENCE_SECONDS = 10
 """Longest wait for something that must come. A test that gets this far has failed."""

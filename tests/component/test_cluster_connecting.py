@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -36,9 +36,11 @@ async def answering(body: str, *, status: int = 200) -> AsyncIterator[Api]:
 
 
 @asynccontextmanager
-async def _listening(answer: web.RequestHandler[web.Request] | object) -> AsyncIterator[Api]:
+async def _listening(
+    answer: Callable[[web.Request], Awaitable[web.Response]], *, request_seconds: float = 5
+) -> AsyncIterator[Api]:
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)  # type: ignore[arg-type]  # aiohttp's own type of a handler is private
+    app.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -47,7 +49,7 @@ async def _listening(answer: web.RequestHandler[web.Request] | object) -> AsyncI
         return Configuration(host=f"http://127.0.0.1:{runner.addresses[0][1]}")
 
     try:
-        async with Api(load=load) as api:
+        async with Api(load=load, request_seconds=request_seconds) as api:
             yield api
     finally:
         await runner.cleanup()
@@ -71,14 +73,12 @@ async def test_what_is_no_answer_is_an_error(status: int, body: str, expected: t
     assert len(str(caught.value)) < 3000
 
 
-async def test_an_answer_that_does_not_come_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connecting, "_REQUEST_SECONDS", 0.05)
-
+async def test_an_answer_that_does_not_come_is_an_error() -> None:
     async def never(_: web.Request) -> web.Response:
         await asyncio.Event().wait()
         raise AssertionError
 
-    async with _listening(never) as api:
+    async with _listening(never, request_seconds=0.05) as api:
         with pytest.raises(ApiError, match="TimedOut"):
             await api.get(POD, "default", "weather")
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from local_stack.sse import Parser
 from mcp_operator.eventlog.log import Batch, EventId, Gap, Selection, Snapshot
 from mcp_operator.eventlog.memory import MemoryLog
 from mcp_operator.gateway.metrics import StreamMetrics
@@ -18,7 +19,6 @@ from mcp_operator.gateway.subscribing import Subscription
 from mcp_operator.model.statuses import Status
 from tests.component.conftest import Loopback, StartGateway, Subscriber
 from tests.events import progress, status, uid_of
-from tests.sse import Parser
 from tests.waiting import until
 
 

@@ -10,13 +10,13 @@ from contextlib import nullcontext
 import aiohttp
 import pytest
 
+from local_stack.sse import Message
 from mcp_operator.eventlog.log import EventId
 from mcp_operator.gateway import delivering
 from mcp_operator.model.operations import Outcome
 from mcp_operator.model.statuses import Status
 from tests.component.conftest import Loopback, StartGateway, Subscriber
 from tests.events import progress, status, uid_of
-from tests.sse import Message
 from tests.waiting import until
 
 

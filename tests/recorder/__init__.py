@@ -1,5 +1,6 @@
 """Records tables for the evaluator: what a real cluster's objects go through in a story, and what is told of it.
 
+    export PYTHONPATH=deploy/local                 (as in the Makefile)
     python -m tests.recorder                    all stories
     python -m tests.recorder new-image          one of them
     python -m tests.recorder --retell           what the evaluator tells of the recorded moments now

@@ -62,12 +62,26 @@ class Stage:
             "spec": {"image": self.sample, **spec},
         }
         self.run("apply", "--filename=-", stdin=json.dumps(manifest))
-        self._reconcile()
+        self.reconcile()
 
     def edit(self, **spec: Any) -> None:
         """Change some fields of the server's spec; None takes one out."""
         self.run("patch", "mcpserver", "weather", "--type=merge", f"--patch={json.dumps({'spec': spec})}")
-        self._reconcile()
+        self.reconcile()
+
+    def reconcile(self) -> None:
+        """What the operator does with a server or a child that was edited: it applies the Deployment."""
+        server = json.loads(self.run("get", "mcpserver", "weather", "--output=json"))
+        self._generation = server["metadata"]["generation"]
+        self._watch(lambda state: state is not None and state.generation >= self._generation, "edit", within=10)
+        child = deployment(MCPServer.parse(server))
+        apply = ("apply", "--server-side", "--force-conflicts", "--field-manager=mcp-operator", "--output=json", "--filename=-")
+        answer = json.loads(self.run(*apply, stdin=json.dumps(child)))
+        applied: Mapping[str, int] = {
+            "server_generation": self._generation,
+            "deployment_generation": answer["metadata"]["generation"],
+        }
+        self._take(applied=dict(applied))
 
     def run(self, *args: str, stdin: str | None = None) -> str:
         """Any kubectl command in the story's namespace."""
@@ -164,20 +178,6 @@ class Stage:
             return
         moment["told"] = self._replay.take(moment)
         self._moments.append(moment)
-
-    def _reconcile(self) -> None:
-        """What the operator does with an edited server."""
-        server = json.loads(self.run("get", "mcpserver", "weather", "--output=json"))
-        self._generation = server["metadata"]["generation"]
-        self._watch(lambda state: state is not None and state.generation >= self._generation, "edit", within=10)
-        child = deployment(MCPServer.parse(server))
-        apply = ("apply", "--server-side", "--force-conflicts", "--field-manager=mcp-operator", "--output=json", "--filename=-")
-        answer = json.loads(self.run(*apply, stdin=json.dumps(child)))
-        applied: Mapping[str, int] = {
-            "server_generation": self._generation,
-            "deployment_generation": answer["metadata"]["generation"],
-        }
-        self._take(applied=dict(applied))
 
 
 class Kubectl:

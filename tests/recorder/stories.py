@@ -119,9 +119,8 @@ def deadline(stage: Stage) -> None:
 
 def stuck_scale(stage: Stage) -> None:
     """A scale that no node has room for: Kubernetes sets no deadline to it, the operator does. Then it is taken back."""
-    room_for_one = {"requests": {"memory": "60%"}}
     memory = int(stage.run("get", "nodes", "--output=jsonpath={.items[0].status.allocatable.memory}").rstrip("Ki"))
-    room_for_one["requests"]["memory"] = f"{memory * 6 // 10}Ki"
+    room_for_one = {"requests": {"memory": f"{memory * 6 // 10}Ki"}}
     running(stage, resources=room_for_one, rollout={"progressDeadlineSeconds": 5})
     stage.edit(replicas=2)
     stage.until("failed")
@@ -199,7 +198,7 @@ def scaled_by_hand(stage: Stage) -> None:
     running(stage)
     stage.run("scale", "deployment", "weather", "--replicas=3")
     stage.until("scaling", then=lambda state: state.counts.replicas == 3)
-    stage.edit(metadata={"annotations": {"reconciled": "again"}})
+    stage.reconcile()
     stage.until("running", then=lambda state: not state.counts.terminating)
 
 
@@ -240,6 +239,13 @@ def no_such_command(stage: Stage) -> None:
     """A command that isn't in the image."""
     stage.apply(command=["/no/such/program"])
     stage.until("failed")
+
+
+def failing_init(stage: Stage) -> None:
+    """A container that runs before the server's fails."""
+    fetch = {"name": "fetch", "image": stage.sample, "env": env(CRASH_AT_START="nothing to fetch")}
+    stage.apply(podTemplate={"spec": {"initContainers": [fetch]}})
+    stage.until("deploying", then=lambda state: bool(state.causes))
 
 
 def no_room(stage: Stage) -> None:
@@ -290,6 +296,7 @@ STORIES: Mapping[str, Callable[[Stage], None]] = {
         missing_volume,
         runs_as_root,
         no_such_command,
+        failing_init,
         no_room,
         no_quota,
     )

@@ -24,7 +24,9 @@ from mcp_operator.model.causes import CauseState
 from mcp_operator.model.events import Event, StatusPayload
 from mcp_operator.model.servers import ServerName
 from mcp_operator.rollout.evaluating import evaluate
+from mcp_operator.rollout.instances import REVISION_LABEL
 from mcp_operator.rollout.observation import Applied, Observation
+from mcp_operator.rollout.reading import digest
 from mcp_operator.rollout.state import State
 from mcp_operator.rollout.telling import tell
 
@@ -192,8 +194,14 @@ def trimmed(target: Mapping[str, Any]) -> Json:
 def _lean(name: str, value: Any) -> Any:
     match name:
         case "template":
-            containers = [_fields(each, ("name", "image", "command", "env", "envFrom")) for each in value["spec"]["containers"]]
-            return {"metadata": {"labels": value["metadata"]["labels"]}, "spec": {"containers": containers}}
+            # An evaluation only compares templates: a digest stands for what isn't shown.
+            labels = {label: each for label, each in value["metadata"]["labels"].items() if label != REVISION_LABEL}
+            whole = {**value["metadata"], "labels": labels, "creationTimestamp": None, "spec": value["spec"]}
+            containers = [_fields(each, ("name", "image")) for each in value["spec"]["containers"]]
+            return {
+                "metadata": {"labels": value["metadata"]["labels"], "annotations": {"digest": digest(whole)}},
+                "spec": {"containers": containers},
+            }
         case "status":
             return {field: _lean(field, each) for field, each in value.items()}
         case "conditions":

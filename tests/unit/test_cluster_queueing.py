@@ -127,3 +127,18 @@ async def test_failed_work_is_tried_again_and_told(
         await until(lambda: runs == {"weather": 4, "other": 1})
     assert [record.levelname for record in caplog.records] == [level] * 3
     assert all(said in record.getMessage() for record in caplog.records)
+
+
+async def test_a_key_that_is_added_often_takes_the_room_of_one() -> None:
+    runs: Counter[str] = Counter()
+
+    async def work(key: str) -> None:
+        runs[key] += 1
+        queue.add(key, after=3600)
+
+    queue = queue_of(work)
+    async with working(queue):
+        for number in range(1, 501):
+            queue.add("a")
+            await until(lambda count=number: runs["a"] == count)  # type: ignore[misc]  # a lambda's default has no type of its own
+    assert len(queue._order) < 100

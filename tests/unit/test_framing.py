@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local_stack.sse import Message, Parser
 from mcp_operator.eventlog.encoding import MAX_EVENT_BYTES
 from mcp_operator.eventlog.log import EventId, Record, Selection
 from mcp_operator.eventlog.memory import MemoryLog
@@ -16,7 +17,6 @@ from mcp_operator.gateway import framing
 from mcp_operator.model.events import Event, EventType
 from mcp_operator.model.servers import ServerName
 from tests.events import progress, status
-from tests.sse import Message, Parser
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 NOON_JSON = b'"time":"2026-11-23T12:00:00.000Z"'

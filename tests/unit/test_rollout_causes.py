@@ -7,7 +7,7 @@ import pytest
 from mcp_operator.model.base import Object
 from mcp_operator.model.causes import Cause, CauseState
 from mcp_operator.model.events import StatusPayload
-from mcp_operator.model.statuses import Status
+from mcp_operator.model.statuses import ConditionType, Status
 from tests.builders import (
     Modifier,
     annotated,
@@ -117,6 +117,14 @@ TROUBLES: list[tuple[str, tuple[Modifier, ...], str, str, Status]] = [
     ("killed", (crashed(137),), "CrashLoopBackOff", "exited with code 137 (SIGKILL)", Status.DEPLOYING),
     ("out of memory", (crashed(137, reason="OOMKilled"),), "OOMKilled", "more memory than its limit", Status.DEPLOYING),
     ("no node", (unschedulable("0/1 nodes: Insufficient cpu."),), "Unschedulable", "Insufficient cpu", Status.DEPLOYING),
+    (
+        "missing claim",
+        (unschedulable('persistentvolumeclaim "models" not found. not found'),),
+        "Unschedulable",
+        '"models" not found',
+        Status.FAILED,
+    ),
+    ("any words", (waiting("odd words", "of a runtime"),), "ContainerWaiting", "of a runtime", Status.DEPLOYING),
     ("hook", (waiting("PostStartHookError", "hook failed"),), "PostStartHookError", "hook failed", Status.DEPLOYING),
 ]
 
@@ -157,6 +165,13 @@ def test_an_init_container_that_fails_is_a_cause_and_one_that_ends_well_is_none(
     assert deploying(pod(POD, scheduled(), init(0))).causes == {}
     cause = deploying(pod(POD, scheduled(), init(3))).causes["CrashLoopBackOff"]
     assert (cause.container, cause.exit_code) == ("fetch-model", 3)
+
+
+def test_a_sidecar_that_ends_is_started_again_and_so_a_cause() -> None:
+    sidecar = having("spec.initContainers", [{"name": "proxy", "restartPolicy": "Always"}])
+    ended = {"terminated": {"exitCode": 0, "reason": "Completed"}}
+    status = having("status.initContainerStatuses", [{"name": "proxy", "state": ended, "restartCount": 0, "image": "proxy:1"}])
+    assert deploying(pod(POD, scheduled(), sidecar, status)).causes["CrashLoopBackOff"].container == "proxy"
 
 
 def test_err_image_pull_and_its_back_off_are_one_cause() -> None:
@@ -282,6 +297,7 @@ def test_pods_that_the_api_server_refuses_need_a_person_once_that_lasts() -> Non
     assert (story.state.status, story.state.reason) == (Status.DEPLOYING, "FailedCreate")
     assert story.causes["FailedCreate"].message.startswith("pods are forbidden: exceeded quota")
     assert story.state.due is not None
+    assert (story.state.due - story.observation.now).total_seconds() == 10
     story.see(at=11)
     assert story.status == "failed"
     story.see(at=12, replica_sets=(replicaset(OLD),))
@@ -314,6 +330,9 @@ def test_a_refusal_is_a_cause_and_fails_the_server_at_once_or_when_it_lasts(reas
     story.see(at=11, server=edited, applied=story.observation.applied)
     assert story.status == "pending", "the refusal was about another generation"
     assert story.causes == {}
+    accepted = story.state.condition(ConditionType.ACCEPTED)
+    assert accepted is not None
+    assert (accepted.status, accepted.reason, accepted.observed_generation) == ("False", reason, 1)
 
 
 def test_a_service_that_is_refused_does_not_stop_the_rollout_of_the_deployment() -> None:
@@ -325,6 +344,57 @@ def test_a_service_that_is_refused_does_not_stop_the_rollout_of_the_deployment()
     story.see(at=2, applied=replace(half, deployment_generation=1), server=server)
     assert story.state.operation is not None
     assert story.status == "failed"
+
+
+def test_a_refused_service_leaves_a_server_running_that_is_not_ready() -> None:
+    story = deploying(pod(POD, scheduled(), started(), ready(at(1))))
+    done = deployment("weather", observed(1), counting(wanted=1, updated=1, ready=1, available=1))
+    server = mcpserver()
+    half = replace(applied(server, done, reason="Forbidden", message="Service weather is refused"), deployment_generation=1)
+    story.see(at=2, deployment=done, server=server, applied=half)
+    assert story.status == "running"
+    now_ready = story.state.condition(ConditionType.READY)
+    assert now_ready is not None
+    assert now_ready.status == "False"
+    story.see(at=12)
+    assert (story.status, story.state.reason) == ("failed", "Forbidden")
+
+
+def test_a_server_that_shall_have_no_instances_has_no_trouble_with_them() -> None:
+    story = deploying(pod(POD, scheduled(), started()))
+    none = deployment("weather", generation(2), observed(2), having("spec.replicas", 0))
+    story.see(at=2, server=mcpserver("weather", generation(2), spec={"replicas": 0}), deployment=none)
+    story.see(at=3, pods=(pod(POD, scheduled(), crashed(143)),))
+    assert story.causes == {}
+
+
+def test_a_sandbox_that_was_made_in_the_end_is_no_trouble_any_more() -> None:
+    waits = pod(POD, scheduled(), waiting("ContainerCreating"))
+    warning = kubernetes_event("FailedCreatePodSandBox", "network is not ready", about=waits)
+    assert list(deploying(waits, warnings=(warning,)).causes) == ["FailedCreatePodSandBox"]
+    made = pod(POD, scheduled(), condition("PodReadyToStartContainers", "True"), waiting("ContainerCreating"))
+    assert deploying(made, warnings=(warning,)).causes == {}
+
+
+def test_an_instance_that_had_a_trouble_keeps_it_open_while_another_one_shows_it() -> None:
+    first, second = f"{OLD}-aaaaa", f"{OLD}-bbbbb"
+    refused = waiting("ErrImagePull", NOT_FOUND)
+    story = deploying(pod(first, scheduled(), refused))
+    story.see(at=2, pods=(pod(first, scheduled(), started()), pod(second, scheduled(), refused)))
+    story.see(at=3, pods=(pod(first, scheduled(), started()),))
+    assert story.causes["ImagePullBackOff"].instance == first
+    story.see(at=20, pods=(pod(first, scheduled(), started(), ready(at(10))),))
+    assert story.causes == {}
+
+
+def test_a_failed_operation_is_failed_after_a_restart_too() -> None:
+    story = deploying(pod(POD, scheduled(), waiting("ImagePullBackOff", f'Back-off pulling image "x": {NOT_FOUND}')))
+    story.see(at=9, pods=(pod(POD, scheduled(), waiting("ErrImagePull", NOT_FOUND)),))
+    assert story.status == "failed"
+    story.restart()
+    story.see(at=30)
+    assert story.status == "failed"
+    assert not any(event.late for event in story.step)
 
 
 def test_text_from_a_pod_breaks_no_line_and_has_a_bound() -> None:

@@ -107,6 +107,27 @@ def test_a_deployment_that_runs_ahead_of_its_pods_is_not_done() -> None:
     assert story.state.counts.available == 1
 
 
+def test_nothing_is_done_while_kubernetes_says_that_the_deadline_passed() -> None:
+    story = a_running_server()
+    edit(story, at=3, version=2, child=settled(1, exceeded(0), templated(image=NEXT_IMAGE), version=2), image=NEXT_IMAGE)
+    story.see(at=4, replica_sets=(replicaset(OLD, templated(image=NEXT_IMAGE)),))
+    assert story.state.counts.updated == 1
+    assert story.status == "deploying"
+
+
+def test_the_moment_at_which_a_ready_instance_is_available_is_due() -> None:
+    story = a_running_server()
+    slow = settled(1, having("spec.minReadySeconds", 30), counting(wanted=2, updated=1, ready=1, available=1), version=2)
+    newcomer = pod(f"{OLD}-1", scheduled(), started(), ready(at(40)))
+    edit(story, at=39, version=2, child=slow, replicas=2)
+    story.see(at=41, pods=(*serving(f"{OLD}-0"), newcomer))
+    assert story.state.counts.available == 1
+    assert story.state.due is not None
+    assert (story.state.due - story.observation.now).total_seconds() == 29
+    story.see(at=70)
+    assert story.state.counts.available == 2
+
+
 def test_a_scale_down_waits_until_the_old_instances_no_longer_count() -> None:
     story = a_running_server(replicas=2)
     kubectl_is_done = counting(wanted=1, updated=1, ready=1, available=1, total=2)
@@ -274,6 +295,17 @@ def test_a_scale_that_makes_no_progress_fails_by_the_operators_own_clock() -> No
     assert story.status == "scaling", "an instance took a step: the clock starts again"
 
 
+def test_an_instance_that_comes_and_goes_does_not_wind_the_clock() -> None:
+    story = a_running_server()
+    stuck_scale(story, at=10, progressDeadlineSeconds=60)
+    for second in range(11, 70, 2):
+        story.see(at=second, pods=(*serving(f"{OLD}-0"), pod(f"{OLD}-1", scheduled())))
+        story.see(at=second + 1, pods=serving(f"{OLD}-0"))
+    assert story.status == "scaling"
+    story.see(at=71)
+    assert story.status == "failed", "60 s after the step that was taken for the first time"
+
+
 def test_the_clock_of_a_paused_scale_stands_still() -> None:
     story = a_running_server()
     stuck_scale(story, at=10, progressDeadlineSeconds=60, paused=True)
@@ -282,6 +314,17 @@ def test_the_clock_of_a_paused_scale_stands_still() -> None:
     stuck_scale(story, at=1000, progressDeadlineSeconds=60)
     assert story.status == "scaling"
     story.see(at=1060)
+    assert story.status == "failed"
+
+
+def test_a_restart_while_paused_does_not_wind_the_clock_back() -> None:
+    story = a_running_server()
+    edit(story, at=10, version=2, child=new_image(2, having("spec.paused", True)), image=NEXT_IMAGE)
+    story.restart()
+    story.see(at=5000)
+    edit(story, at=5001, version=2, child=new_image(3), image=NEXT_IMAGE)
+    assert story.status == "deploying"
+    story.see(at=5601)
     assert story.status == "failed"
 
 
@@ -328,6 +371,14 @@ def test_a_restarted_operator_goes_on_with_the_same_operation_and_percent() -> N
     ]
     story.see(at=61, pods=(*serving(f"{OLD}-0"), pod(f"{NEW}-0")))
     assert story.state.operation == before, "an instance fell back, the percent doesn't"
+
+
+def test_an_operation_without_instances_is_told_again_after_a_restart() -> None:
+    story = Story()
+    story.see(at=0, server=mcpserver(), deployment=deployment("weather", observed(1)))
+    story.restart()
+    story.see(at=9)
+    assert story.told == ["status deploying", "rollout 0%"]
 
 
 def test_what_happened_while_the_operator_was_away_is_told_once_and_late() -> None:

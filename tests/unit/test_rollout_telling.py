@@ -150,8 +150,9 @@ def test_deleted_is_the_last_word_and_comes_when_nothing_can_make_another_pod() 
     assert story.told == ["status terminating"]
     story.see(at=4, server=None)
     story.see(at=5, pods=())
-    assert story.status == "terminating", "the Deployment is still there"
-    story.see(at=6, deployment=None, replica_sets=())
+    story.see(at=6, deployment=None)
+    assert story.status == "terminating", "the ReplicaSet is still there, and might make a pod"
+    story.see(at=7, replica_sets=())
     assert story.told == ["status deleted"]
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.sse import Parser
+from local_stack.sse import Parser
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ NEEDED: Mapping[str, str] = {
     "containernetworking-plugins": "/usr/lib/cni/ptp",
     "nftables": "nft",
     "iproute2": "ip",
+    "curl": "curl",
     "openssl": "openssl",
     "gcc": "gcc",
     "libc6-dev": "/usr/include/stdlib.h",

@@ -1,6 +1,6 @@
 """A reader of Server-Sent Events, written from WHATWG HTML's rules ("Interpreting an event stream") and from nothing else.
 
-It shares no code with the gateway, so that both can't be wrong in the same way.
+It shares no code with the gateway, so that both can't be wrong in the same way: the demo and the tests read streams with it.
 
     parser = Parser()
     for message in parser.feed(received):    # pieces of any size
@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+_LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Parser:
         self.retry_ms: int | None = None
         self.comments = 0
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
-        self._text = ""
+        self._rest = ""
         self._after_cr = False
         self._data: list[str] = []
         self._event = ""
@@ -53,16 +56,12 @@ class Parser:
         return [message for line in self._lines(self._decoder.decode(received)) if (message := self._line(line)) is not None]
 
     def _lines(self, text: str) -> Iterator[str]:
-        for character in text:
-            if character == "\n" and self._after_cr:
-                self._after_cr = False
-                continue
-            self._after_cr = character == "\r"
-            if character in "\r\n":
-                line, self._text = self._text, ""
-                yield line
-            else:
-                self._text += character
+        if not text:
+            return
+        begin = 1 if self._after_cr and text[0] == "\n" else 0
+        self._after_cr = text[-1] == "\r"
+        *lines, self._rest = _LINE_END.split(self._rest + text[begin:])
+        yield from lines
 
     def _line(self, line: str) -> Message | None:
         if not line:

@@ -16,12 +16,11 @@ from typing import Any
 
 from mcp_operator.cluster.connecting import Api
 from mcp_operator.cluster.errors import ApiError
-from mcp_operator.cluster.grouping import name_of, uid_of
 from mcp_operator.cluster.kinds import Kind
 from mcp_operator.cluster.metrics import ClusterMetrics
+from mcp_operator.cluster.objects import name_of, uid_of, version_of
 from mcp_operator.cluster.owning import Drift, Standing, drift, owned_fields, standing
 from mcp_operator.cluster.queueing import TryAgain
-from mcp_operator.cluster.reporting import version_of
 from mcp_operator.model.base import Object
 
 logger = logging.getLogger(__name__)
@@ -97,7 +96,7 @@ class Applier:
 
         Raises:
             Refused: it is foreign, disputed, or the API server doesn't accept it.
-            TryAgain: the place is still taken by something that is going.
+            TryAgain: the place is still taken by something that is going, or the namespace itself is.
             ApiError: the API server couldn't be asked, or failed.
         """
         if live is None:
@@ -160,6 +159,8 @@ class Applier:
             answer = await self._api.apply(kind, sent, force=live is not None)
         except ApiError as error:
             self._metrics.writes.labels(kind=kind.name, result="refused" if error.refused else "failed").inc()
+            if error.in_going_namespace:
+                raise TryAgain(f"the namespace of {kind} {name_of(manifest)} is being deleted") from error
             if error.refused:
                 problem = "; ".join(map(str, error.causes)) or error.message
                 raise Refused(_reason(error), f"{kind} {name_of(manifest)} is refused: {problem}") from error

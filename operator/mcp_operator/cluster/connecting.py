@@ -12,7 +12,6 @@ import asyncio
 import json
 import logging
 import os
-import random
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -50,17 +49,18 @@ async def load_configuration() -> Configuration:
         ApiError: reason NoCredentials, when none of them gives any.
     """
     configuration = Configuration()
+    in_pod = "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ
+    path = "the pod's service account" if in_pod else os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
     try:
         async with asyncio.timeout(_LOGIN_SECONDS):
-            if "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ:
+            if in_pod:
                 config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # no annotations there
             else:
-                path = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
                 await config.load_kube_config(config_file=path, client_configuration=configuration)  # type: ignore[no-untyped-call]  # no annotations there
     except TimeoutError:
-        raise ApiError(status=None, reason="NoCredentials", message=f"no login within {_LOGIN_SECONDS:g} s") from None
+        raise ApiError(status=None, reason="NoCredentials", message=f"{path}: no login within {_LOGIN_SECONDS:g} s") from None
     except (config.ConfigException, OSError, ValueError) as error:
-        raise ApiError(status=None, reason="NoCredentials", message=str(error)) from error
+        raise ApiError(status=None, reason="NoCredentials", message=f"{path}: {error}") from error
     return configuration
 
 
@@ -97,10 +97,18 @@ class _Connection:
 
 
 class Api:
-    """The API server, as an async context manager that owns the session."""
+    """The API server, as an async context manager that owns the session.
 
-    def __init__(self, *, load: Callable[[], Awaitable[Configuration]] = load_configuration) -> None:
+    Args:
+        load: reads the credentials.
+        request_seconds: longest time for a request, but for lists and watches.
+    """
+
+    def __init__(
+        self, *, load: Callable[[], Awaitable[Configuration]] = load_configuration, request_seconds: float = _REQUEST_SECONDS
+    ) -> None:
         self._load = load
+        self._request_seconds = request_seconds
         self._connection: _Connection | None = None
         self._logging_in = asyncio.Lock()
 
@@ -201,9 +209,9 @@ class Api:
         query: Mapping[str, str] | None = None,
         body: Object | None = None,
         content_type: str = "application/json",
-        seconds: float = _REQUEST_SECONDS,
+        seconds: float | None = None,
     ) -> Object:
-        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=seconds or self._request_seconds, sock_connect=_CONNECT_SECONDS)
         data = None if body is None else json.dumps(body).encode()
         async with self._answer(method, path, query=query, timeout=timeout, data=data, content_type=content_type) as answer:
             content = await answer.read()
@@ -282,22 +290,3 @@ async def _error(answer: aiohttp.ClientResponse) -> ApiError:
     except ValueError:
         body = None
     return ApiError.from_status(body, status=answer.status, reason=answer.reason or "Error")
-
-
-class Backoff:
-    """Waiting times between tries: doubled each time up to a longest one, each shortened at random by up to a half."""
-
-    def __init__(self, *, first: float, longest: float) -> None:
-        self._first = first
-        self._longest = longest
-        self._next = first
-
-    def next(self) -> float:
-        """Seconds to wait before the next try."""
-        seconds = self._next
-        self._next = min(self._next * 2, self._longest)
-        return seconds * random.uniform(0.5, 1)  # noqa: S311 - it spreads load and protects nothing
-
-    def reset(self) -> None:
-        """Start over, because a try worked."""
-        self._next = self._first

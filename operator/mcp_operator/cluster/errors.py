@@ -67,6 +67,11 @@ class ApiError(Exception):
         return self.status == 401
 
     @property
+    def in_going_namespace(self) -> bool:
+        """Nothing new may be made in the namespace, because it is being deleted (admission plugin NamespaceLifecycle)."""
+        return self.status == 403 and any(cause.field == "metadata.namespace" for cause in self.causes)
+
+    @property
     def refused(self) -> bool:
         """A definite no to this content: asking the same again makes sense only after something has changed."""
         return self.status is not None and 400 <= self.status < 500 and self.status not in {401, 404, 408, 409, 410, 429}

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mcp_operator.cluster.kinds import DEPLOYMENT, EVENT, MCP_SERVER, POD, REPLICA_SET, SERVICE, Kind
+from mcp_operator.cluster.objects import name_of, uid_of
 from mcp_operator.cluster.watching import Change
 from mcp_operator.model.base import Object
 from mcp_operator.model.servers import ServerName
@@ -40,17 +41,6 @@ class _Member:
     """UID of the controlling owner."""
     family: str | None = None
     """UID of the server."""
-
-
-def name_of(body: Object) -> ServerName:
-    """Namespace and name of an object: of a server, or of a child, which bears its server's name."""
-    return ServerName(body["metadata"]["namespace"], body["metadata"]["name"])
-
-
-def uid_of(body: Object) -> str:
-    """The UID of an object."""
-    uid: str = body["metadata"]["uid"]
-    return uid
 
 
 class Families:

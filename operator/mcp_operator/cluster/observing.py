@@ -2,12 +2,12 @@
 
 One run per server at a time: what the API server holds goes through `evaluate`, the new state into the MCPServer's status and,
 as events, into the log. A change of which operation is open is written to the status before it is told, so that a restarted
-operator goes on with the same one; everything else is told first. A deleted server is followed until its last instance is gone.
+operator goes on with the same one; other changes are told at once and written within a second. A deleted server is followed until
+its last instance is gone.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
@@ -27,8 +27,6 @@ from mcp_operator.rollout.restoring import restore
 from mcp_operator.rollout.state import State
 from mcp_operator.rollout.telling import tell
 from mcp_operator.workload.naming import endpoint, selector
-
-logger = logging.getLogger(__name__)
 
 _CONCURRENCY = 16
 _LONGEST_BACKOFF = 5.0

@@ -14,8 +14,8 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from mcp_operator.cluster.connecting import Backoff
 from mcp_operator.cluster.errors import ApiError
+from mcp_operator.cluster.outages import Backoff
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +64,7 @@ class WorkQueue:
             if key not in self._running:
                 heapq.heappush(self._order, (due, key))
                 self._changed.set()
+                self._tidy()
 
     def discard(self, key: str) -> None:
         """Don't run the key's work again, unless it is added again."""
@@ -98,15 +99,24 @@ class WorkQueue:
             return None
         return max(0.0, self._order[0][0] - time.monotonic())
 
+    def _tidy(self) -> None:
+        """Drop entries out of date once they are most of the heap: a key that is due late and added often leaves many."""
+        if len(self._order) > 2 * len(self._due) + 64:
+            self._order = [(due, key) for key, due in self._due.items() if key not in self._running]
+            heapq.heapify(self._order)
+
     async def _run(self, key: str) -> None:
         try:
             await self._work(key)
         except TryAgain as wish:
-            logger.debug("%s %s: %s; again in %.1f s.", self._name, self._title(key), wish, self._retry(key))
+            seconds = self._again(key)
+            logger.debug("%s %s: %s; again in %.1f s.", self._name, self._title(key), wish, seconds)
         except ApiError as error:
-            logger.warning("%s %s failed, trying again in %.1f s: %s", self._name, self._title(key), self._retry(key), error)
+            seconds = self._again(key)
+            logger.warning("%s %s failed, trying again in %.1f s: %s", self._name, self._title(key), seconds, error)
         except Exception:
-            logger.exception("%s %s failed, trying again in %.1f s.", self._name, self._title(key), self._retry(key))
+            seconds = self._again(key)
+            logger.exception("%s %s failed, trying again in %.1f s.", self._name, self._title(key), seconds)
         else:
             self._backoffs.pop(key, None)
         finally:
@@ -115,7 +125,8 @@ class WorkQueue:
                 heapq.heappush(self._order, (self._due[key], key))
             self._changed.set()
 
-    def _retry(self, key: str) -> float:
+    def _again(self, key: str) -> float:
+        """Have the key's work run again after a while that grows with each failure; the seconds."""
         backoff = self._backoffs.setdefault(key, Backoff(first=0.25, longest=self._longest_backoff))
         seconds = backoff.next()
         self.add(key, after=seconds)

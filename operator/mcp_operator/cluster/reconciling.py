@@ -11,9 +11,10 @@ import logging
 from collections.abc import Callable, Mapping, MutableMapping
 
 from mcp_operator.cluster.applying import Applier, Refused
-from mcp_operator.cluster.grouping import Families, name_of
+from mcp_operator.cluster.grouping import Families
 from mcp_operator.cluster.kinds import DEPLOYMENT, SERVICE, Kind
 from mcp_operator.cluster.metrics import ClusterMetrics
+from mcp_operator.cluster.objects import name_of
 from mcp_operator.cluster.owning import owned_fields
 from mcp_operator.cluster.queueing import TryAgain, WorkQueue
 from mcp_operator.cluster.watching import Change
@@ -71,16 +72,15 @@ class Reconciler:
         if not _status_only(change):
             self._queue.add(uid)
 
-    def forget(self, uid: str) -> None:
-        """Drop a server that is deleted or going."""
-        self._queue.discard(uid)
-        self._applied.pop(uid, None)
-        self._applier.forget(uid)
+    def server_deleted(self, uid: str) -> None:
+        """An MCPServer is gone; after what is running for it, everything held of it is dropped."""
+        self._queue.add(uid)
 
     async def _reconcile(self, uid: str) -> None:
         family = self._families.family(uid)
         if family is None or family.server is None or family.server["metadata"].get("deletionTimestamp"):
-            self.forget(uid)
+            self._applied.pop(uid, None)
+            self._applier.forget(uid)
             return
         result = "failed"
         try:

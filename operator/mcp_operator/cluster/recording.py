@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 
 from mcp_operator.cluster.connecting import Api
 from mcp_operator.cluster.errors import ApiError
-from mcp_operator.cluster.grouping import name_of, uid_of
 from mcp_operator.cluster.kinds import EVENT, MANAGER, MCP_SERVER, Kind
+from mcp_operator.cluster.objects import name_of, uid_of
 from mcp_operator.cluster.owning import Drift
 from mcp_operator.model.base import Object
 from mcp_operator.model.operations import OperationKind, Outcome
@@ -118,7 +118,7 @@ class Recorder:
             try:
                 await self._api.create(EVENT, event["metadata"]["namespace"], event)
             except ApiError as error:
-                if error.conflict:
+                if error.conflict or error.in_going_namespace:
                     return
                 if error.refused or error.gone or not left:
                     logger.warning("The Kubernetes Event %s of %s is not written: %s", step.reason, name_of(server), error)

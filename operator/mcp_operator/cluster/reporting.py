@@ -15,9 +15,9 @@ from typing import Any
 
 from mcp_operator.cluster.connecting import Api
 from mcp_operator.cluster.errors import ApiError
-from mcp_operator.cluster.grouping import name_of, uid_of
 from mcp_operator.cluster.kinds import MCP_SERVER
 from mcp_operator.cluster.metrics import ClusterMetrics
+from mcp_operator.cluster.objects import name_of, uid_of, version_of
 from mcp_operator.cluster.queueing import WorkQueue
 from mcp_operator.model.base import Object
 from mcp_operator.model.statuses import MCPServerStatus
@@ -149,15 +149,6 @@ class Reporter:
     def _title(self, uid: str) -> str:
         report = self._reports.get(uid)
         return str(name_of(report.server)) if report is not None else uid
-
-
-def version_of(body: Object) -> int:
-    """The resourceVersion as a number; of two versions of one object the larger one is the newer.
-
-    That they may be compared so is promised since Kubernetes 1.35 (KEP-5504) and true of every API server on etcd.
-    """
-    version: str = body["metadata"].get("resourceVersion", "0")
-    return int(version) if version.isdecimal() else 0
 
 
 def _listless_nulls(value: Any, *, in_list: bool = False) -> Any:

@@ -140,7 +140,7 @@ class Cluster:
         if kind is MCP_SERVER:
             metadata = change.object["metadata"]
             if change.new is None:
-                self._reconciler.forget(metadata["uid"])
+                self._reconciler.server_deleted(metadata["uid"])
             else:
                 self._reconciler.server_changed(metadata["uid"], metadata["generation"])
 

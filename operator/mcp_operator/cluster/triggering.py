@@ -18,10 +18,10 @@ from typing import Any
 import kopf
 from kubernetes.aio.client import Configuration
 
-from mcp_operator.cluster.connecting import Backoff, authorization, open_session
+from mcp_operator.cluster.connecting import authorization, open_session
 from mcp_operator.cluster.kinds import MCP_SERVER
 from mcp_operator.cluster.metrics import ClusterMetrics
-from mcp_operator.cluster.outages import Outage
+from mcp_operator.cluster.outages import Backoff, Outage
 
 _LONGEST_BACKOFF = 2.0
 _RESTART_SECONDS = 1.0

@@ -14,6 +14,7 @@ from mcp_operator.rollout.deciding import Verdict
 from mcp_operator.rollout.observation import Applied
 from mcp_operator.rollout.reading import Facts
 from mcp_operator.rollout.state import State
+from mcp_operator.rollout.wording import tidy, word_of
 
 _IN_PROGRESS = frozenset({Status.PENDING, Status.DEPLOYING, Status.SCALING, Status.TERMINATING, Status.DELETED})
 
@@ -102,8 +103,9 @@ def _accepted(made: _Maker, applied: Applied | None) -> Condition:
     if applied is None:
         return made.before(kind) or made(kind, None, "NotReconciled", "the spec is not applied yet")
     if applied.reason is not None:
-        message = applied.message or "the Deployment can't be applied"
-        return made(kind, False, applied.reason, message, generation=applied.server_generation)
+        reason = word_of(applied.reason, otherwise="Refused")
+        message = tidy(applied.message or "the Deployment can't be applied")
+        return made(kind, False, reason, message, generation=applied.server_generation)
     return made(kind, True, "Accepted", "the spec is applied", generation=applied.server_generation)
 
 

@@ -51,7 +51,7 @@ def _failing(facts: Facts, course: Course, traced: Traced) -> Verdict | None:
     """An operation that can't end by itself, be it that it can't even begin."""
     if course.operation is None and facts.refusal is None:
         return None
-    cause = next((active.cause for active in traced.active if active.present and active.blocking), None)
+    cause = next((active.cause for active in traced.active if active.blocking), None)
     return Verdict(Status.FAILED, cause.reason, cause.message) if cause else None
 
 
@@ -77,7 +77,7 @@ def _moving(facts: Facts, course: Course, traced: Traced) -> Verdict | None:
         message = "the Deployment's status has yet to agree"
     if course.operation.kind is OperationKind.SCALE:
         return _because(traced, Status.SCALING, "Scaling", message)
-    if facts.workload is not None and facts.workload.paused:
+    if facts.paused:
         return Verdict(Status.DEPLOYING, "Paused", "the Deployment is paused")
     return _because(traced, Status.DEPLOYING, "RollingOut", message)
 

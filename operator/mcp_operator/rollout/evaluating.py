@@ -10,7 +10,7 @@ from mcp_operator.rollout.deciding import decide
 from mcp_operator.rollout.instances import by_revision
 from mcp_operator.rollout.observation import Observation
 from mcp_operator.rollout.progressing import Course, advance, overdue_at
-from mcp_operator.rollout.reading import DEFAULT_DEADLINE_SECONDS, Facts, fingerprint, read
+from mcp_operator.rollout.reading import Facts, fingerprint, read
 from mcp_operator.rollout.state import State
 from mcp_operator.rollout.tracing import Traced, changes_at, trace
 from mcp_operator.rollout.troubles import find_troubles
@@ -28,7 +28,6 @@ def evaluate(observation: Observation, previous: State | None) -> State:
     troubles = find_troubles(observation, facts, course.operation)
     traced = trace(troubles, previous.causes if previous else (), facts)
     verdict = decide(observation, facts, course, traced)
-    workload = facts.workload
     return State(
         server=observation.name,
         uid=observation.uid,
@@ -45,9 +44,9 @@ def evaluate(observation: Observation, previous: State | None) -> State:
         recovered=traced.recovered,
         revision=facts.revision,
         revisions=by_revision(facts.instances, facts.revision),
-        deadline_seconds=workload.deadline_seconds if workload else DEFAULT_DEADLINE_SECONDS,
+        deadline_seconds=facts.deadline_seconds,
         work_left=course.work_left,
-        paused=workload.paused if workload else False,
+        paused=facts.paused,
         due=_due(facts, course, traced),
         fingerprint=fingerprint(observation),
     )
@@ -58,6 +57,6 @@ def _due(facts: Facts, course: Course, traced: Traced) -> datetime | None:
     moments = list(changes_at(traced, facts))
     min_ready = timedelta(seconds=facts.min_ready_seconds)
     moments += [instance.ready_since + min_ready for instance in facts.instances if instance.ready_since]
-    if course.operation and facts.workload and not facts.workload.paused:
-        moments.append(overdue_at(course.operation, deadline_seconds=facts.workload.deadline_seconds))
+    if course.operation and not facts.paused:
+        moments.append(overdue_at(course.operation, deadline_seconds=facts.deadline_seconds))
     return min((moment for moment in moments if moment > facts.now), default=None)

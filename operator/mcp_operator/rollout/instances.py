@@ -12,6 +12,9 @@ from mcp_operator.model.operations import InstanceStep
 REVISION_LABEL = "pod-template-hash"
 """Label by which the Deployment controller tells the pods of one template from those of another."""
 
+NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
+"""Reasons of a container's end that mean that its process couldn't be started at all."""
+
 _INACTIVE = frozenset({"Failed", "Succeeded"})
 """Phases of pods that no controller counts any more: evicted ones, for instance, stay as objects until they are collected."""
 
@@ -103,9 +106,9 @@ def _step(pod: Object, ready_since: datetime | None, *, min_ready_seconds: int, 
 
 def _has_started(container: Mapping[str, Any]) -> bool:
     """Whether it runs or has ever run: a container that crashes and waits for its restart has not gone back a step."""
-    state = container.get("state", {})
-    last = container.get("lastState", {})
-    return "running" in state or "terminated" in state or "terminated" in last
+    state, last = container.get("state", {}), container.get("lastState", {})
+    ended = state.get("terminated") or last.get("terminated")
+    return "running" in state or (ended is not None and ended.get("reason") not in NEVER_RAN)
 
 
 def _terminating(pod: Object) -> bool:

@@ -128,7 +128,7 @@ def _measure(course: Course, facts: Facts, *, was_paused: bool) -> Course:
     if percent > operation.percent:
         changes["percent"] = percent
     moved = changes or (course.work_left is not None and fewest < course.work_left)
-    resumed = was_paused and facts.workload is not None and not facts.workload.paused
+    resumed = was_paused and not facts.paused
     if moved or resumed:
         changes["progressed_at"] = facts.now
     return replace(course, operation=operation.model_copy(update=changes), work_left=fewest)

@@ -86,6 +86,14 @@ class Facts:
         return self.workload.min_ready_seconds if self.workload else 0
 
     @property
+    def deadline_seconds(self) -> int:
+        return self.workload.deadline_seconds if self.workload else DEFAULT_DEADLINE_SECONDS
+
+    @property
+    def paused(self) -> bool:
+        return self.workload is not None and self.workload.paused
+
+    @property
     def observed(self) -> bool:
         """Whether the Deployment's status speaks of the MCPServer's newest generation."""
         return self.target is not None and self.workload is not None and self.workload.observed

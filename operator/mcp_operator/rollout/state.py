@@ -50,7 +50,7 @@ class ActiveCause:
     present: bool = True
     """Whether it shows now; a cause that no longer shows stays active until its instances have proved themselves."""
     blocking: bool = False
-    """Whether it needs a person. Once it does it goes on to, for as long as it is present."""
+    """Whether it needs a person. Once it does it goes on to, for as long as it shows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,7 +23,7 @@ def _events(previous: State | None, current: State) -> Iterator[Event]:
     for ended in current.ended:
         payload = _progress(current, ended.operation, desired=ended.desired, outcome=ended.outcome)
         yield _event(current, f"{ended.operation.id}/{ended.outcome}", payload, late=was_away)
-    differs = previous is None or bool(current.recovered) or _worth_telling(previous, current)
+    differs = previous is None or _worth_telling(previous, current)
     if differs or was_away:
         version = _digest(current, current.status, current.reason, current.counts)
         yield _event(current, f"status/{version}", _status(previous, current), late=differs and was_away)

@@ -14,10 +14,11 @@ from typing import Any
 
 from mcp_operator.model.base import Object
 from mcp_operator.model.operations import InstanceStep, Operation
-from mcp_operator.rollout.instances import Instance, conditions_of
+from mcp_operator.rollout.instances import NEVER_RAN, Instance, conditions_of
 from mcp_operator.rollout.observation import Applied, Observation
 from mcp_operator.rollout.progressing import overdue_at
 from mcp_operator.rollout.reading import Facts, digest
+from mcp_operator.rollout.wording import tidy, word_of
 
 SETTLING_SECONDS = 10
 """How long an instance has to be ready before its trouble counts as over, where the server has no minReadySeconds."""
@@ -25,11 +26,8 @@ SETTLING_SECONDS = 10
 RESTARTS_OF_A_LOOP = 3
 """From this restart on, a container that keeps ending needs a person."""
 
-_MESSAGE_CHARACTERS = 1024
-
 _IMAGE_PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable"})
 _STILL_STARTING = frozenset({"ContainerCreating", "PodInitializing"})
-_NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
 _VOLUME_WARNINGS = frozenset({"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"})
 _BEFORE_ITS_CONTAINERS = frozenset({InstanceStep.CREATED, InstanceStep.SCHEDULED})
 
@@ -41,6 +39,8 @@ _REGISTRY_SAYS_NO = re.compile(
 )
 # What kubelet says when an object or key that a container refers to is missing, or its user isn't allowed.
 _CONFIGURATION_IS_WRONG = re.compile(r"not found|couldn't find key|runAsNonRoot|invalid", re.IGNORECASE)
+
+_MISSING_OBJECT = re.compile(r'(configmap|secret|persistentvolumeclaim) "[^"]*" not found')
 
 _ROOT_CURE = (
     "give it a user by podTemplate: {spec: {securityContext: {runAsUser: 1000}}}, "
@@ -115,15 +115,8 @@ def settling_seconds(facts: Facts) -> int:
     return facts.min_ready_seconds or SETTLING_SECONDS
 
 
-def tidy(text: str) -> str:
-    """Text from anywhere as one bounded line: white space becomes one space, what can't be printed a question mark."""
-    line = " ".join(text.split())
-    line = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
-    return line if len(line) <= _MESSAGE_CHARACTERS else line[: _MESSAGE_CHARACTERS - 1] + "…"
-
-
 def _refusal(applied: Applied) -> Trouble:
-    reason, message = applied.reason or "Refused", tidy(applied.message or "the Deployment can't be applied")
+    reason, message = word_of(applied.reason, otherwise="Refused"), tidy(applied.message or "the Deployment can't be applied")
     never_heals = reason.startswith("Invalid") or reason == "ForeignObject"
     return Trouble(reason=reason, message=message, detail=message, urgency=Urgency.PERSON if never_heals else Urgency.LASTS)
 
@@ -132,14 +125,20 @@ def _instance_troubles(instance: Instance, warnings: Iterable[Object]) -> Iterat
     conditions, status = conditions_of(instance.pod), instance.pod.get("status", {})
     scheduled = conditions.get("PodScheduled", {})
     if scheduled.get("status") == "False":
-        reason, message = scheduled.get("reason") or "Unschedulable", scheduled.get("message") or "no node takes the pod"
-        yield Trouble(reason=reason, message=tidy(message), urgency=Urgency.HEALS)
+        message = tidy(scheduled.get("message") or "no node takes the pod")
+        yield Trouble(
+            reason=word_of(scheduled.get("reason"), otherwise="Unschedulable"),
+            message=message,
+            urgency=Urgency.PERSON if _MISSING_OBJECT.search(message) else Urgency.HEALS,
+        )
     about = [warning for warning in warnings if warning.get("involvedObject", {}).get("uid") == instance.uid]
     if instance.step in _BEFORE_ITS_CONTAINERS and conditions.get("PodReadyToStartContainers", {}).get("status") != "True":
         yield from _volume_troubles(about)
     probe = _latest(about, "Unhealthy")
+    init_containers = instance.pod.get("spec", {}).get("initContainers") or ()
+    sidecars = {container["name"] for container in init_containers if container.get("restartPolicy") == "Always"}
     for container in status.get("initContainerStatuses") or ():
-        yield from _container_troubles(container, probe, once=not container.get("started"))
+        yield from _container_troubles(container, probe, once=container["name"] not in sidecars)
     for container in status.get("containerStatuses") or ():
         yield from _container_troubles(container, probe, once=False)
 
@@ -160,12 +159,12 @@ def _container_troubles(container: Object, probe: str, *, once: bool) -> Iterato
     elif ended and not (once and ended.get("exitCode") == 0):
         yield _crash(container, ended, probe)
     elif reason and reason not in _STILL_STARTING:
-        yield Trouble(container=name, reason=reason, message=said or reason, urgency=Urgency.LASTS)
+        word = word_of(reason, otherwise="ContainerWaiting")
+        yield Trouble(container=name, reason=word, message=said or word, urgency=Urgency.LASTS)
 
 
 def _image_pull(container: Object, said: str, *, backs_off: bool) -> Trouble:
-    answer = re.sub(r'^Back-off pulling image "[^"]*"(: )?|^ErrImagePull: ', "", said)
-    answer = re.sub(r"^ErrImagePull: ", "", answer)
+    answer = re.sub(r'^(Back-off pulling image "[^"]*"(: )?)?(ErrImagePull: )?', "", said)
     message = f"image {container.get('image', '')} can't be pulled" + (f": {answer}" if answer else "")
     refused = backs_off and _REGISTRY_SAYS_NO.search(answer)
     return Trouble(
@@ -193,36 +192,35 @@ def _configuration(container: str, said: str) -> Trouble:
 def _crash(container: Object, ended: Mapping[str, Any], probe: str) -> Trouble:
     """A container that ended and is started again: a loop only from the third restart on, but the same cause from the first."""
     name, exit_code = container["name"], int(ended.get("exitCode", 0))
-    number = int(ended.get("signal") or 0) or _signal_of(exit_code)
-    if ended.get("reason") in _NEVER_RAN:
+    killed_by = _signal_of(exit_code)
+    if ended.get("reason") in NEVER_RAN:
         reason, message = "RunContainerError", f"container {name} can't be run: {ended.get('message') or ended['reason']}"
     elif ended.get("reason") == "OOMKilled":
         reason, message = "OOMKilled", f"container {name} was killed: it used more memory than its limit"
     else:
         reason, message = "CrashLoopBackOff", f"container {name} exited with code {exit_code}"
-        message += f" ({signal.Signals(number).name})" if number else ""
-        message += f"; {probe}" if number and probe else ""
+        message += f" ({killed_by.name})" if killed_by else ""
+        message += f"; {probe}" if killed_by and probe else ""
     return Trouble(
         container=name,
         reason=reason,
         message=tidy(message),
         exit_code=exit_code,
-        signal=number,
+        signal=killed_by,
         urgency=Urgency.PERSON if container.get("restartCount", 0) >= RESTARTS_OF_A_LOOP else Urgency.HEALS,
     )
 
 
-def _signal_of(exit_code: int) -> int | None:
+def _signal_of(exit_code: int) -> signal.Signals | None:
     """The signal that an exit code above 128 stands for, by the convention of shells and container runtimes."""
-    number = exit_code - 128
-    return number if number in {each.value for each in signal.Signals} else None
+    return next((each for each in signal.Signals if each == exit_code - 128), None)
 
 
 def _volume_troubles(about: Iterable[Object]) -> Iterator[Trouble]:
     newest = {warning["reason"]: warning for warning in sorted(about, key=_seen) if warning.get("reason") in _VOLUME_WARNINGS}
     for reason, warning in newest.items():
         message = tidy(warning.get("message") or reason)
-        missing = re.search(r'(configmap|secret|persistentvolumeclaim) "[^"]*" not found', message)
+        missing = _MISSING_OBJECT.search(message)
         yield Trouble(
             reason=reason,
             message=message,
@@ -237,7 +235,7 @@ def _creation_troubles(replica_sets: Iterable[Object], facts: Facts) -> Iterator
         failure = conditions_of(replica_set).get("ReplicaFailure", {})
         is_current = replica_set["metadata"].get("labels", {}).get("pod-template-hash") == facts.revision
         if is_current and failure.get("status") == "True":
-            reason = failure.get("reason") or "FailedCreate"
+            reason = word_of(failure.get("reason"), otherwise="FailedCreate")
             message = re.sub(r'pods "[^"]*" is forbidden', "pods are forbidden", failure.get("message") or reason)
             yield Trouble(reason=reason, message=tidy(message), revision=facts.revision, urgency=Urgency.LASTS)
 
@@ -248,17 +246,16 @@ def _is_overdue(facts: Facts, operation: Operation) -> bool:
     The controller keeps none for a scale, nor for a rollout back to a template whose ReplicaSet still exists. There its word
     may be left over from the operation before: only what it said since this one began counts.
     """
-    workload = facts.workload
-    if workload is None or workload.paused:
+    if facts.workload is None or facts.paused:
         return False
-    said = workload.deadline_exceeded_since
+    said = facts.workload.deadline_exceeded_since
     began = operation.started_at.replace(microsecond=0)  # Kubernetes' times have whole seconds
-    return (said is not None and said >= began) or overdue_at(operation, deadline_seconds=workload.deadline_seconds) <= facts.now
+    return (said is not None and said >= began) or overdue_at(operation, deadline_seconds=facts.deadline_seconds) <= facts.now
 
 
 def _overdue(facts: Facts, operation: Operation, why: str) -> Trouble:
-    seconds, counts = facts.workload.deadline_seconds if facts.workload else 0, facts.counts
-    message = f"no progress for {seconds} s: {counts.available} of {counts.desired} instances are available"
+    counts = facts.counts
+    message = f"no progress for {facts.deadline_seconds} s: {counts.available} of {counts.desired} instances are available"
     return Trouble(
         reason="ProgressDeadlineExceeded",
         message=tidy(f"{message}; {why}" if why else message),
