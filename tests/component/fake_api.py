@@ -89,6 +89,10 @@ class FakeApi:
         self.objects: dict[str, dict[tuple[str, str], Object]] = {plural: {} for plural in KINDS}
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
+        self.before: Callable[[Request], None] = lambda _: None
+        """Called with each request before it is answered: what happens in between."""
+        self.pruned: set[str] = set()
+        """Fields of a status that the schema doesn't know."""
         self.silent = False
         """Watches that begin now never say anything."""
         self.port = 0
@@ -235,6 +239,7 @@ class FakeApi:
         content = await request.read()
         body = json.loads(content) if content else None
         self.requests.append(Request(request.method, request.path, dict(request.query), body))
+        self.before(self.requests[-1])
         for fault in self.faults:
             if fault.times and fault.matches(request):
                 fault.times -= 1
@@ -339,7 +344,8 @@ class FakeApi:
             if old["metadata"][key] != value:
                 return _status(409, "Conflict", f"{key} is not {value}")
         target = copy.deepcopy(old)
-        target["status"] = _merge_patch(target.get("status"), patch["status"])
+        status = _merge_patch(target.get("status"), patch["status"])
+        target["status"] = {name: value for name, value in status.items() if name not in self.pruned}
         return web.json_response(self.put(plural, target))
 
     def _create(self, plural: str, namespace: str, body: Object) -> web.Response:

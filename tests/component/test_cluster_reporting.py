@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from mcp_operator.cluster.connecting import Api
 from mcp_operator.cluster.errors import ApiError
+from mcp_operator.cluster.kinds import MCP_SERVER
 from mcp_operator.cluster.metrics import ClusterMetrics
 from mcp_operator.cluster.reporting import Reporter
 from mcp_operator.model.causes import Cause
@@ -47,14 +48,23 @@ def writes(api: FakeApi) -> int:
     return len(api.received(plural="mcpservers", write=True))
 
 
-async def test_of_many_reports_the_first_and_the_newest_are_written(api: FakeApi, reporter: Reporter) -> None:
+async def test_of_many_reports_within_a_second_the_first_and_the_newest_are_written(api: FakeApi, reporter: Reporter) -> None:
     server = api.put("mcpservers", mcpserver())
-    for number in range(50):
-        reporter.report(server, status(f"report {number}"))
-        if number == 0:
-            await until(lambda: told(api).get("message") == "report 0")
-    await until(lambda: told(api)["message"] == "report 49")
+    async with Api(load=api.configuration) as pace:
+        for number in range(30):
+            reporter.report(server, status(f"report {number}"))
+            await pace.get(MCP_SERVER, "default", "weather")
+    await until(lambda: told(api).get("message") == "report 29")
     assert writes(api) == 2
+
+
+async def test_what_the_api_server_does_not_keep_is_not_written_for_ever(api: FakeApi, reporter: Reporter) -> None:
+    api.pruned = {"endpoint"}
+    server = api.put("mcpservers", mcpserver())
+    await reporter.persist(server, status(endpoint="http://weather.default.svc:8080/mcp"))
+    await reporter.persist(api.get("mcpservers", "weather"), status(endpoint="http://weather.default.svc:8080/mcp"))
+    assert "endpoint" not in told(api)
+    assert writes(api) == 1
 
 
 async def test_what_stands_there_already_is_not_written(api: FakeApi, reporter: Reporter) -> None:

@@ -74,6 +74,15 @@ async def test_when_kopf_ends_it_is_started_again_and_nothing_else_of_ours_ends(
     assert "Watching MCPServers with kopf fails and is tried again" in caplog.text
 
 
+@pytest.mark.parametrize("status", [403, 500, 503])
+async def test_an_api_server_in_trouble_does_not_end_kopf(api: FakeApi, status: int) -> None:
+    api.fail(status, times=4, plural="mcpservers", watch=False)
+    server = api.put("mcpservers", mcpserver())
+    async with triggering(api) as (heard, restarts):
+        await until(lambda: (server["metadata"]["uid"], 1) in heard)
+        assert restarts() == 0
+
+
 async def test_an_outage_does_not_end_kopf(api: FakeApi) -> None:
     async with triggering(api) as (heard, restarts):
         await until(lambda: api.watching("mcpservers") == 1)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.builders import deployment, having, mcpserver, owned_by, uid
-from tests.component.fake_api import FakeApi, serving, until
+from tests.component.fake_api import FakeApi, Request, serving, until
 from tests.component.operating import apply_server, condition, delete_server, operating, settle
 
 
@@ -211,15 +211,54 @@ async def test_nothing_is_written_for_a_server_on_its_way_out(api: FakeApi) -> N
         apply_server(api)
         await settle(api)
         await operator.tells("status", status="running")
+        applied = writes(api, "deployments")
         body = api.get("mcpservers", "weather")
         body["metadata"] |= {"deletionTimestamp": "2026-11-23T09:00:00Z", "finalizers": ["foregroundDeletion"]}
         api.put("mcpservers", body)
         await operator.tells("status", status="terminating")
         api.remove("deployments", "default", "weather")
-        delete_server(api)
         api.remove("pods", "default", "weather-7d4b9-0")
+        apply_server(api, "later")
+        await until(lambda: has(api, "services", "later"))
+        delete_server(api)
         await operator.tells("status", status="deleted")
-        assert not has(api, "deployments")
+        assert writes(api, "deployments") == applied + 1, "that of the later server"
+
+
+async def test_a_status_alone_makes_no_run(api: FakeApi) -> None:
+    async with operating(api) as operator:
+        apply_server(api)
+        await operator.tells("progress", outcome=None)
+        runs = operator.count("reconciles", result="accepted")
+        await settle(api)
+        await until(lambda: condition(api, "Ready").get("status") == "True")
+        assert operator.count("reconciles", result="accepted") == runs
+
+
+def put_foreign(api: FakeApi) -> None:
+    """Someone makes a Deployment of the server's name, whatever was there."""
+    api.put(
+        "deployments", deployment("weather", uid("theirs"), having("metadata.labels", {}), having("metadata.ownerReferences", []))
+    )
+
+
+@pytest.mark.parametrize("had_one", [False, True], ids=["where there was none", "in place of ours"])
+async def test_a_foreign_deployment_that_appears_at_the_last_moment_stays_untouched(api: FakeApi, *, had_one: bool) -> None:
+    async with operating(api) as operator:
+        if had_one:
+            apply_server(api)
+            await settle(api)
+            await operator.tells("status", status="running")
+
+        def in_between(request: Request) -> None:
+            if request.plural == "deployments" and request.write:
+                api.before = lambda _: None
+                put_foreign(api)
+
+        api.before = in_between
+        apply_server(api, replicas=3)
+        await until(lambda: condition(api, "Accepted").get("reason") == "ForeignObject")
+        assert api.get("deployments", "weather")["spec"]["replicas"] == 1
 
 
 async def test_only_the_chosen_namespaces_are_served(api: FakeApi) -> None:

@@ -355,7 +355,7 @@ def test_a_refused_service_leaves_a_server_running_that_is_not_ready() -> None:
     assert story.status == "running"
     now_ready = story.state.condition(ConditionType.READY)
     assert now_ready is not None
-    assert now_ready.status == "False"
+    assert (now_ready.status, now_ready.reason) == ("False", "Forbidden")
     story.see(at=12)
     assert (story.status, story.state.reason) == ("failed", "Forbidden")
 

@@ -56,9 +56,12 @@ def conditions(facts: Facts, verdict: Verdict, applied: Applied | None, previous
     done = verdict.status is Status.RUNNING or (stopped and facts.observed)
     reconciling = not stalled and ((stopped and not done) or verdict.status in _IN_PROGRESS)
     ready = done and accepted.status == "True" and available.status == "True"
-    reason = "Ready" if ready else verdict.reason
-    if stopped:
-        reason = "Stopped" if done else accepted.reason
+    if ready:
+        reason = "Stopped" if stopped else "Ready"
+    elif accepted.status != "True" and (done or stopped):
+        reason = accepted.reason  # All is as it was wanted before; what is wanted now isn't accepted.
+    else:
+        reason = "NotObserved" if stopped else verdict.reason
     return (
         accepted,
         available,

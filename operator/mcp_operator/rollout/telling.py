@@ -25,7 +25,7 @@ def _events(previous: State | None, current: State) -> Iterator[Event]:
         yield _event(current, f"{ended.operation.id}/{ended.outcome}", payload, late=was_away)
     differs = previous is None or _worth_telling(previous, current)
     if differs or was_away:
-        version = _digest(current, current.status, current.reason, current.counts)
+        version = _digest(current, current.status, current.reason, current.counts, *_standing(current))
         yield _event(current, f"status/{version}", _status(previous, current), late=differs and was_away)
     if current.operation is None:
         return
@@ -103,8 +103,13 @@ def _essence(state: State) -> tuple[object, ...]:
         (state.status, state.reason, state.operation.id if state.operation else None),
         (counts.desired, counts.replicas, counts.updated, counts.ready, counts.available),
         {active.cause.id for active in state.causes},
-        {(condition.type, condition.status, condition.reason) for condition in state.conditions},
+        _standing(state),
     )
+
+
+def _standing(state: State) -> tuple[tuple[str, str, str], ...]:
+    """The conditions without their wording and times; always in the same order."""
+    return tuple((condition.type, condition.status, condition.reason) for condition in state.conditions)
 
 
 def _digest(state: State, *parts: object) -> str:
