@@ -220,6 +220,11 @@ class FakeApi:
             if watch.plural == plural:
                 watch.lines.put_nowait(line)
 
+    def hush(self, plural: str) -> None:
+        """Keep what happens from the watches of a kind that are open now."""
+        for watch in self._watches:
+            watch.silent = watch.silent or watch.plural == plural
+
     def end_watches(self) -> None:
         """End all watches as the server does when their time is up."""
         for watch in self._watches:

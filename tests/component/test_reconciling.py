@@ -225,6 +225,22 @@ async def test_nothing_is_written_for_a_server_on_its_way_out(api: FakeApi) -> N
         assert writes(api, "deployments") == applied + 1, "that of the later server"
 
 
+async def test_a_child_is_not_made_again_for_a_server_whose_deletion_is_yet_to_be_heard_of(api: FakeApi) -> None:
+    async with operating(api) as operator:
+        apply_server(api)
+        await settle(api)
+        await operator.tells("status", status="running")
+        await until(lambda: api.watching("mcpservers") == 2)
+        api.hush("mcpservers")
+        delete_server(api)
+        await until(lambda: any(request.path.endswith("/mcpservers/weather") for request in api.received(method="GET")))
+        assert not has(api, "deployments")
+        api.say(b'{"type": "ERROR", "object": {"kind": "Status", "code": 410}}\n', plural="mcpservers")
+        api.remove("pods", "default", "weather-7d4b9-0")
+        await operator.tells("status", status="deleted")
+        assert not has(api, "deployments")
+
+
 async def test_a_status_alone_makes_no_run(api: FakeApi) -> None:
     async with operating(api) as operator:
         apply_server(api)

@@ -16,12 +16,13 @@ from typing import Any
 
 from mcp_operator.cluster.connecting import Api
 from mcp_operator.cluster.errors import ApiError
-from mcp_operator.cluster.kinds import Kind
+from mcp_operator.cluster.kinds import MCP_SERVER, Kind
 from mcp_operator.cluster.metrics import ClusterMetrics
 from mcp_operator.cluster.objects import name_of, uid_of, version_of
 from mcp_operator.cluster.owning import Drift, Standing, drift, owned_fields, standing
 from mcp_operator.cluster.queueing import TryAgain
 from mcp_operator.model.base import Object
+from mcp_operator.model.servers import ServerName
 
 logger = logging.getLogger(__name__)
 
@@ -96,11 +97,13 @@ class Applier:
 
         Raises:
             Refused: it is foreign, disputed, or the API server doesn't accept it.
-            TryAgain: the place is still taken by something that is going, or the namespace itself is.
+            TryAgain: the place is still taken by something that is going; or the namespace, or the server itself, is.
             ApiError: the API server couldn't be asked, or failed.
         """
         if live is None:
-            live = await self._read(kind, manifest)
+            live = await self._read(kind, name_of(manifest))
+        if live is None or not live["metadata"].get("ownerReferences"):
+            await self._check_owner(server)
         if live is None:
             return await self._write(server, kind, manifest, live)
         match standing(live, server):
@@ -116,14 +119,19 @@ class Applier:
         for key in [key for key in self._applied if key[0] == uid]:
             del self._applied[key]
 
-    async def _read(self, kind: Kind, manifest: Object) -> Object | None:
-        name = name_of(manifest)
+    async def _read(self, kind: Kind, name: ServerName) -> Object | None:
         try:
             return await self._api.get(kind, name.namespace, name.name)
         except ApiError as error:
             if error.gone:
                 return None
             raise
+
+    async def _check_owner(self, server: Object) -> None:
+        """Before something gets an owner, make sure that the owner lives: the news of its deletion may be behind its child's."""
+        newest = await self._read(MCP_SERVER, name_of(server))
+        if newest is None or uid_of(newest) != uid_of(server) or newest["metadata"].get("deletionTimestamp"):
+            raise TryAgain("the server is deleted")
 
     async def _bring(self, server: Object, kind: Kind, manifest: Object, live: Object) -> Object:
         applied = self._applied.get((uid_of(server), kind))

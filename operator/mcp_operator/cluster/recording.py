@@ -23,6 +23,7 @@ from mcp_operator.model.base import Object
 from mcp_operator.model.operations import OperationKind, Outcome
 from mcp_operator.model.statuses import Status
 from mcp_operator.rollout.state import State
+from mcp_operator.rollout.wording import instances
 
 logger = logging.getLogger(__name__)
 
@@ -54,12 +55,12 @@ def steps(previous: State | None, current: State) -> Iterator[Step]:
         yield Step(reason="Created", message="The operator has begun to follow this MCPServer", key="created")
     for ended in current.ended:
         name, outcome = _NAMES[ended.operation.kind], _OUTCOMES[ended.outcome]
-        message = f"{name} to {_instances(ended.desired)} {ended.outcome.value}"
+        message = f"{name} to {instances(ended.desired)} {ended.outcome.value}"
         yield Step(reason=f"{name}{outcome}", message=message, key=f"{ended.operation.id}/{ended.outcome.value}")
     operation = current.operation
     if operation is not None and (previous is None or previous.operation is None or previous.operation.id != operation.id):
         wanted = current.target.desired if current.target is not None else current.counts.desired
-        message = f"{_NAMES[operation.kind]} to {_instances(wanted)} started"
+        message = f"{_NAMES[operation.kind]} to {instances(wanted)} started"
         yield Step(reason=f"{_NAMES[operation.kind]}Started", message=message, key=f"{operation.id}/started")
     if current.status is before:
         return
@@ -70,11 +71,7 @@ def steps(previous: State | None, current: State) -> Iterator[Step]:
     elif current.status is Status.STOPPED and before is not None:
         yield Step(reason="Stopped", message="No instance is wanted and none is left", key=key)
     elif before in {Status.FAILED, Status.DEGRADED} and current.status is Status.RUNNING:
-        yield Step(reason="Recovered", message=f"{_instances(current.counts.available)} available again", key=key)
-
-
-def _instances(count: int) -> str:
-    return f"{count} instance" if count == 1 else f"{count} instances"
+        yield Step(reason="Recovered", message=f"{instances(current.counts.available)} available again", key=key)
 
 
 class Recorder:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Any
@@ -22,6 +22,8 @@ from mcp_operator.cluster.connecting import authorization, open_session
 from mcp_operator.cluster.kinds import MCP_SERVER
 from mcp_operator.cluster.metrics import ClusterMetrics
 from mcp_operator.cluster.outages import Backoff, Outage
+
+logger = logging.getLogger(__name__)
 
 _LONGEST_BACKOFF = 2.0
 _RESTART_SECONDS = 1.0
@@ -67,6 +69,7 @@ class Trigger:
         for name in _TOLD_BY_US:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         ours, its = asyncio.get_running_loop(), asyncio.new_event_loop()
+        its.set_exception_handler(_leave_behind)
         stop = asyncio.Event()
 
         def pass_on(uid: str, generation: int) -> None:
@@ -117,6 +120,11 @@ class Trigger:
                 clusterwide=not self._namespaces,
                 namespaces=self._namespaces,
             )
+
+
+def _leave_behind(_: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+    """kopf closes its session before it ends what uses it; what then fails concerns nobody. All else it raises or logs."""
+    logger.debug("kopf left behind: %s: %r", context.get("message"), context.get("exception"))
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:

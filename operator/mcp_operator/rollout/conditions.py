@@ -14,7 +14,7 @@ from mcp_operator.rollout.deciding import Verdict
 from mcp_operator.rollout.observation import Applied
 from mcp_operator.rollout.reading import Facts
 from mcp_operator.rollout.state import State
-from mcp_operator.rollout.wording import tidy, word_of
+from mcp_operator.rollout.wording import instances, tidy, word_of
 
 _IN_PROGRESS = frozenset({Status.PENDING, Status.DEPLOYING, Status.SCALING, Status.TERMINATING, Status.DELETED})
 
@@ -117,6 +117,6 @@ def _available(made: _Maker, facts: Facts, *, stopped: bool) -> Condition:
     kind, counts = ConditionType.AVAILABLE, facts.counts
     if stopped:
         return made(kind, True, "Stopped", "no instances are wanted")
-    message = f"{counts.available} of {counts.desired} instances are available"
+    message = f"{counts.available} of {instances(counts.desired)} available"
     enough = counts.available >= counts.desired - (facts.workload.max_unavailable if facts.workload else 0)
     return made(kind, enough, "MinimumReplicasAvailable" if enough else "MinimumReplicasUnavailable", message)

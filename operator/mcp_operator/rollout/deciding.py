@@ -9,6 +9,7 @@ from mcp_operator.rollout.observation import Observation
 from mcp_operator.rollout.progressing import Course
 from mcp_operator.rollout.reading import Facts
 from mcp_operator.rollout.tracing import Traced
+from mcp_operator.rollout.wording import instances
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def _ending(observation: Observation, facts: Facts) -> Verdict | None:
     if facts.gone and not left:
         return Verdict(Status.DELETED, "Deleted", "the server and its last instance are gone")
     if facts.going:
-        return Verdict(Status.TERMINATING, "Terminating", f"the server is deleted; {len(observation.pods)} instances are left")
+        return Verdict(Status.TERMINATING, "Terminating", f"the server is deleted; {instances(len(observation.pods))} left")
     if not facts.wanted and not facts.instances:
         if facts.suspended:
             return Verdict(Status.STOPPED, "Suspended", "the server is suspended")
@@ -68,11 +69,11 @@ def _moving(facts: Facts, course: Course, traced: Traced) -> Verdict | None:
         return None
     counts = facts.counts
     if counts.updated < counts.desired:
-        message = f"{counts.updated} of {counts.desired} instances are of the newest revision"
+        message = f"{counts.updated} of {instances(counts.desired)} on the newest revision"
     elif counts.replicas > counts.desired or (not counts.desired and counts.terminating):
-        message = f"{counts.replicas - counts.desired + counts.terminating} instances have yet to go"
+        message = f"{instances(counts.replicas - counts.desired + counts.terminating)} yet to go"
     elif counts.available < counts.desired:
-        message = f"{counts.available} of {counts.desired} instances are available"
+        message = f"{counts.available} of {instances(counts.desired)} available"
     else:
         message = "the Deployment's status has yet to agree"
     if course.operation.kind is OperationKind.SCALE:
@@ -84,7 +85,7 @@ def _moving(facts: Facts, course: Course, traced: Traced) -> Verdict | None:
 
 def _resting(facts: Facts, traced: Traced) -> Verdict:
     counts = facts.counts
-    message = f"{counts.available} of {counts.desired} instances are available"
+    message = f"{counts.available} of {instances(counts.desired)} available"
     if counts.available < counts.desired:
         return _because(traced, Status.DEGRADED, "MinimumReplicasUnavailable", message)
     return Verdict(Status.RUNNING, "Running", message)

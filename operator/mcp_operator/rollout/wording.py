@@ -1,4 +1,4 @@
-"""Text from outside (kubelet, registries, runtimes, admission webhooks) made fit to be told: one line, bounded, printable."""
+"""Words of messages: those from outside (kubelet, registries, admission webhooks) made fit to be told, and those of our own."""
 
 import re
 
@@ -16,3 +16,8 @@ def tidy(text: str) -> str:
 def word_of(reason: str | None, *, otherwise: str) -> str:
     """A reason: one CamelCase word, because people write switch statements on it."""
     return reason if reason and _WORD.fullmatch(reason) else otherwise
+
+
+def instances(count: int) -> str:
+    """So many instances, as a message says it."""
+    return "1 instance" if count == 1 else f"{count} instances"
