@@ -12,6 +12,7 @@ import socket
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from mcp_operator.cluster.errors import ApiError
 from mcp_operator.cluster.running import Cluster
 from mcp_operator.eventlog.memory import MemoryLog
 from mcp_operator.gateway.serving import Gateway
@@ -28,7 +29,7 @@ async def run(settings: Settings) -> None:
     """Run the operator until SIGTERM or SIGINT.
 
     Raises:
-        StartError: a port can't be listened on.
+        StartError: a port can't be listened on, or no credentials for a cluster are found.
     """
     registry = _registry()
     log = MemoryLog(capacity=settings.log_events)
@@ -49,10 +50,20 @@ async def run(settings: Settings) -> None:
     except OSError as error:
         raise StartError(f"The gateway can't listen on {settings.host}: {error.strerror or error}") from None
     logger.info("The gateway listens on port %d, health and metrics on port %d.", ports.gateway, ports.health)
+    refused: BaseException | None = None
+    try:
+        await _serve(cluster, gateway, until=stopping)
+    except* ApiError as errors:
+        refused = errors.exceptions[0]
+    if refused is not None:
+        raise StartError(f"There is no way to the cluster: {refused}")
+
+
+async def _serve(cluster: Cluster, gateway: Gateway, *, until: asyncio.Event) -> None:
     async with asyncio.TaskGroup() as tasks:
         following = tasks.create_task(cluster.run(), name="cluster")
         try:
-            await stopping.wait()
+            await until.wait()
             logger.info("Stopping: streams end first.")
         finally:
             await gateway.stop()

@@ -15,12 +15,12 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 from aiohttp import web
 from kubernetes.aio.client import Configuration
 
-Object: TypeAlias = dict[str, Any]
+from tests.component.fake_objects import Object, admits_by, field_set, merge_patch, merged, unversioned
 
 KINDS = {
     "mcpservers": ("mcp-operator.dev/v1alpha1", "MCPServer"),
@@ -138,7 +138,7 @@ class FakeApi:
             old = None
         generation = old["metadata"].get("generation", 1) if old is not None else metadata.get("generation", 1)
         metadata["generation"] = generation + (old is not None and old.get("spec") != target.get("spec"))
-        if old is not None and _unversioned(old) == _unversioned(target):
+        if old is not None and unversioned(old) == unversioned(target):
             return copy.deepcopy(old)
         self._version += 1
         metadata["resourceVersion"] = str(self._version)
@@ -258,7 +258,7 @@ class FakeApi:
         if name:
             held = self.objects[plural].get((namespace, name))
             return web.json_response(held) if held is not None else _status(404, "NotFound", f"{plural} {name!r} not found")
-        admits = _admits(namespace, request.query)
+        admits = admits_by(namespace, request.query)
         if request.query.get("watch") == "true":
             return await self._watch(request, plural, admits)
         return self._list(request, plural, admits)
@@ -335,8 +335,8 @@ class FakeApi:
             return _status(409, "Conflict", "uid mismatch")
         if old is not None and query["force"] == "false":
             return _status(409, "Conflict", "Apply failed with 1 conflict")
-        target = _merged(old or {}, manifest)
-        entry = {"manager": query["fieldManager"], "operation": "Apply", "fieldsV1": _fields(manifest)}
+        target = merged(old or {}, manifest)
+        entry = {"manager": query["fieldManager"], "operation": "Apply", "fieldsV1": field_set(manifest)}
         others = [each for each in target["metadata"].get("managedFields", []) if each["manager"] != query["fieldManager"]]
         target["metadata"]["managedFields"] = [entry, *others]
         return web.json_response(self.put(plural, target))
@@ -349,7 +349,7 @@ class FakeApi:
             if old["metadata"][key] != value:
                 return _status(409, "Conflict", f"{key} is not {value}")
         target = copy.deepcopy(old)
-        status = _merge_patch(target.get("status"), patch["status"])
+        status = merge_patch(target.get("status"), patch["status"])
         target["status"] = {name: value for name, value in status.items() if name not in self.pruned}
         return web.json_response(self.put(plural, target))
 
@@ -428,57 +428,3 @@ def _resource(plural: str, kind: str, *, namespaced: bool = True) -> Object:
 
 
 _CRD_GROUP = {"name": "apiextensions.k8s.io", "versions": [{"version": "v1"}], "preferredVersion": {"version": "v1"}}
-
-
-def _admits(namespace: str | None, query: Mapping[str, str]) -> Callable[[Object], bool]:
-    labels = dict(part.split("=", 1) for part in query.get("labelSelector", "").split(",") if part)
-    fields = dict(part.split("=", 1) for part in query.get("fieldSelector", "").split(",") if part)
-
-    def admits(body: Object) -> bool:
-        have = body["metadata"].get("labels", {})
-        return (
-            namespace in {None, body["metadata"]["namespace"]}
-            and all(have.get(name) == value for name, value in labels.items())
-            and all(str(_read(body, path)) == value for path, value in fields.items())
-        )
-
-    return admits
-
-
-def _read(body: Any, path: str) -> Any:
-    for part in path.split("."):
-        body = body.get(part, {})
-    return body
-
-
-def _unversioned(body: Object) -> Object:
-    metadata = {name: value for name, value in body["metadata"].items() if name not in {"resourceVersion", "generation"}}
-    return {**body, "metadata": metadata}
-
-
-def _merged(old: Any, new: Any) -> Any:
-    """Objects field by field, all else replaced."""
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return copy.deepcopy(new)
-    return {**copy.deepcopy(old), **{name: _merged(old.get(name), value) for name, value in new.items()}}
-
-
-def _merge_patch(old: Any, patch: Any) -> Any:
-    """RFC 7386."""
-    if not isinstance(patch, dict):
-        return patch
-    merged = dict(old) if isinstance(old, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            merged.pop(name, None)
-        else:
-            merged[name] = _merge_patch(merged.get(name), value)
-    return merged
-
-
-def _fields(value: Any) -> Object:
-    """The field set of a manifest, lists as leaves."""
-    if not isinstance(value, dict):
-        return {}
-    hidden = {"apiVersion", "kind", "uid", "name", "namespace"}
-    return {f"f:{name}": _fields(item) for name, item in value.items() if name not in hidden}

@@ -18,7 +18,8 @@ from mcp_operator.model.causes import Cause
 from mcp_operator.model.operations import Operation, OperationKind
 from mcp_operator.model.statuses import MCPServerStatus, Status
 from tests.builders import mcpserver, uid
-from tests.component.fake_api import FakeApi, Object, running, serving, until
+from tests.component.fake_api import FakeApi, running, serving, until
+from tests.component.fake_objects import Object
 
 
 @pytest.fixture

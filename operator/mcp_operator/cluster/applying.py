@@ -39,12 +39,14 @@ class Refused(Exception):  # noqa: N818 - an outcome for Accepted=False, not a f
     Attributes:
         reason: one word for the condition Accepted.
         message: a sentence with the field's path.
+        child: what was applied before somebody else changed it; None where nothing of ours is in place.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, *, child: Object | None = None) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
+        self.child = child
 
 
 @dataclass(slots=True)
@@ -141,7 +143,8 @@ class Applier:
         if found is not None:
             applied = await self._repair(server, kind, manifest, live, found)
         if applied.disputed:
-            raise Refused("DriftConflict", f"{kind} {name_of(live)}: {applied.drift}, again whenever it is put back")
+            message = f"{kind} {name_of(live)}: {applied.drift}, again whenever it is put back"
+            raise Refused("DriftConflict", message, child=applied.live)
         return applied.live if version_of(applied.live) > version_of(live) else live
 
     async def _repair(self, server: Object, kind: Kind, manifest: Object, live: Object, found: Drift) -> _Applied:

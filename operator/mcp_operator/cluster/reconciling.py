@@ -107,12 +107,14 @@ class Reconciler:
         deployment_generation: int | None = None
         refusals: list[Refused] = []
         for kind, manifest in manifests.items():
+            child: Object | None
             try:
                 child = await self._applier.apply(server, kind, manifest, self._families.named(kind, name_of(server)))
             except Refused as refusal:
                 refusals.append(refusal)
-            else:
-                deployment_generation = child["metadata"]["generation"] if kind is DEPLOYMENT else deployment_generation
+                child = refusal.child
+            if kind is DEPLOYMENT and child is not None:
+                deployment_generation = child["metadata"]["generation"]
         return Applied(
             server_generation=generation,
             deployment_generation=deployment_generation,

@@ -1,0 +1,63 @@
+"""What an API server does with objects: selecting, patching, owning fields. Pure; `fake_api` calls it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+Object: TypeAlias = dict[str, Any]
+
+
+def admits_by(namespace: str | None, query: Mapping[str, str]) -> Callable[[Object], bool]:
+    labels = dict(part.split("=", 1) for part in query.get("labelSelector", "").split(",") if part)
+    fields = dict(part.split("=", 1) for part in query.get("fieldSelector", "").split(",") if part)
+
+    def admits(body: Object) -> bool:
+        have = body["metadata"].get("labels", {})
+        return (
+            namespace in {None, body["metadata"]["namespace"]}
+            and all(have.get(name) == value for name, value in labels.items())
+            and all(str(read_path(body, path)) == value for path, value in fields.items())
+        )
+
+    return admits
+
+
+def read_path(body: Any, path: str) -> Any:
+    for part in path.split("."):
+        body = body.get(part, {})
+    return body
+
+
+def unversioned(body: Object) -> Object:
+    metadata = {name: value for name, value in body["metadata"].items() if name not in {"resourceVersion", "generation"}}
+    return {**body, "metadata": metadata}
+
+
+def merged(old: Any, new: Any) -> Any:
+    """Objects field by field, all else replaced."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return copy.deepcopy(new)
+    return {**copy.deepcopy(old), **{name: merged(old.get(name), value) for name, value in new.items()}}
+
+
+def merge_patch(old: Any, patch: Any) -> Any:
+    """RFC 7386."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(old) if isinstance(old, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge_patch(merged.get(name), value)
+    return merged
+
+
+def field_set(value: Any) -> Object:
+    """The field set of a manifest, lists as leaves."""
+    if not isinstance(value, dict):
+        return {}
+    hidden = {"apiVersion", "kind", "uid", "name", "namespace"}
+    return {f"f:{name}": field_set(item) for name, item in value.items() if name not in hidden}
