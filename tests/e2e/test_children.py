@@ -112,6 +112,21 @@ async def test_a_deployment_scaled_by_hand_is_put_back(user: User, installed: In
         await stream.until_status("running", instances=1, desired=1)
 
 
+async def test_another_writer_that_insists_is_told_as_a_drift_conflict(user: User, installed: Installation) -> None:
+    user.apply_server("weather", image=installed.sample)
+    async with installed.stream(user, "weather") as stream:
+        await stream.until_status("running")
+
+        def insist() -> bool:
+            user.run("scale", "deployment", "weather", "--replicas=2")
+            return bool(user.conditions("weather")["Accepted"]["reason"] == "DriftConflict")
+
+        await until(insist, "Accepted says so", every=0.5)
+        told = await stream.until_status("scaling", reason="DriftConflict")
+        assert "spec.replicas" in told["message"]
+        assert "kubectl" in told["message"]
+
+
 @pytest.mark.parametrize("child", ["deployment", "service"])
 async def test_a_deleted_child_comes_back(user: User, installed: Installation, child: str) -> None:
     user.apply_server("weather", image=installed.sample)
