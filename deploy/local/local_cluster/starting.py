@@ -116,7 +116,7 @@ class _Start:
 
     def _has_runtime(self) -> bool:
         pid = node_pid(self.record)
-        return pid is not None and Path(f"/proc/{pid}/root/run/containerd/containerd.sock").exists()
+        return pid is not None and Path("/proc", str(pid), "root", "run/containerd/containerd.sock").exists()
 
     def _has_all_components(self) -> bool:
         """Whether every component runs; most of them are started when the API server is ready."""
