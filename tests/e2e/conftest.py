@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from local_cluster import Cluster
-from local_stack.stack import Stack, start
+from local_stack.stack import Stack, started
 from tests.e2e.acting import Kubectl, User
 from tests.e2e.installation import Installation
 
@@ -30,9 +29,8 @@ def clusters() -> Path:
 @pytest.fixture(scope="session")
 def stack(clusters: Path) -> Iterator[Stack]:
     """A cluster with the operator in it; a cluster that can't start fails the run."""
-    with Cluster.at("tests", clusters) as cluster:
-        cluster.stop()  # one that a killed run left behind may have an older operator
-        yield start(name="tests", directory=clusters, port=0)
+    with started(name="tests", directory=clusters, port=0) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="session")

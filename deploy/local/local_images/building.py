@@ -83,7 +83,7 @@ def build(image: str, *, environment: Mapping[str, str] | None = None, output: P
         )
         application.unlink()
 
-    folder = kept(output.absolute() / recipe.name / tag, f"Building the image {reference}", make)
+    folder = kept(output.absolute() / recipe.name / tag, f"build the image {reference}", make)
     return Image(reference, folder / file_name)
 
 
@@ -109,7 +109,7 @@ def _base() -> _Base:
         (folder / "packages.txt").write_text("".join(f"{package.name}\n" for package in packages), encoding="utf-8")
 
     folder = cache_folder() / "images/base" / content_key(debian.fingerprint(), STEPS, _RULES)
-    kept(folder, "Building the images' base from Debian's Python", make)
+    kept(folder, "build the images' base from Debian's Python", make)
     return _Base(folder / "root", folder / _LAYER, key=content_key(folder / "packages.txt", STEPS, _RULES))
 
 
@@ -120,7 +120,7 @@ def _dependencies(recipe: Recipe, base: _Base) -> Path:
         _install(base, folder / _LAYER, "dependencies", requirements)
 
     folder = cache_folder() / "images" / f"dependencies-{recipe.name}" / content_key(base.key, requirements)
-    return kept(folder, f"Installing {recipe.requirements} for the image {recipe.name}", make) / _LAYER
+    return kept(folder, f"install {recipe.requirements} for the image {recipe.name}", make) / _LAYER
 
 
 def _install(base: _Base, layer: Path, *command: str | Path) -> None:

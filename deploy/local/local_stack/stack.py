@@ -4,7 +4,7 @@ The commands (`make up`, `make demo`) and the tests on a real cluster all start 
 """
 
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,19 +76,18 @@ class Stack:
                 raise StackError(f"{error}\nThe operator's last lines:\n{said}") from None
 
 
-def start(*, name: str, directory: Path, port: int, api_port: int = 0, flags: Mapping[str, Sequence[str]] | None = None) -> Stack:
+def start(*, name: str, directory: Path, port: int) -> Stack:
     """Start a cluster, or take the one that runs, with the operator installed from the source as it is now.
 
     Args:
         name: the cluster's.
         directory: where clusters keep their state.
         port: of the gateway on 127.0.0.1; 0 takes a free one.
-        flags: of the cluster's components.
 
     Raises:
         StackError, ClusterError, BuildError: in words for the person at the terminal.
     """
-    cluster = Cluster.start(name, directory=directory, api_port=api_port, forwards={GATEWAY_NODE_PORT: port}, flags=flags)
+    cluster = Cluster.start(name, directory=directory, forwards={GATEWAY_NODE_PORT: port})
     operator = build("operator")
     sample = build("sample")
     sample_next = build("sample", environment={"VERSION": "2.0.0"})
@@ -102,6 +101,7 @@ def start(*, name: str, directory: Path, port: int, api_port: int = 0, flags: Ma
 
 @contextmanager
 def started(*, name: str, directory: Path, port: int) -> Iterator[Stack]:
-    """A stack that is there while the body runs; nothing of it stays."""
-    with Cluster.at(name, directory):
+    """A fresh stack that is there while the body runs; nothing of it stays, nor of one that a killed run left behind."""
+    with Cluster.at(name, directory) as cluster:
+        cluster.stop()
         yield start(name=name, directory=directory, port=port)
