@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +98,10 @@ class _Start:
         self._await(lambda: _is_ready(self.api.read(f"/api/v1/nodes/{NODE_NAME}")), of="kubelet")
         default = "/api/v1/namespaces/default/serviceaccounts/default"
         self._await(lambda: self.api.read(default) is not None, of="kube-controller-manager")
-        self._await(self._is_steady, of="kube-scheduler")
+        # The API server asks the scheduler itself; nothing else shows that pods will be scheduled before there are any.
+        scheduler = "/api/v1/componentstatuses/scheduler"
+        self._await(lambda: _is_healthy(self.api.read(scheduler)), of="kube-scheduler")
+        self._await(self._is_steady, of="kube-proxy")
 
     def _await(self, condition: Callable[[], bool], *, of: str) -> None:
         """Wait until `condition`, which component `of` brings about."""
@@ -131,5 +134,12 @@ class _Start:
 
 
 def _is_ready(node: Any) -> bool:
-    conditions = node["status"].get("conditions", ()) if node else ()
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    return node is not None and _holds("Ready", node["status"].get("conditions", ()))
+
+
+def _is_healthy(component: Any) -> bool:
+    return component is not None and _holds("Healthy", component.get("conditions", ()))
+
+
+def _holds(condition: str, conditions: Iterable[Mapping[str, str]]) -> bool:
+    return any(each["type"] == condition and each["status"] == "True" for each in conditions)

@@ -3,7 +3,10 @@
 The commands (`make up`, `make demo`) and the tests on a real cluster all start here, so that what tests prove is what users get.
 """
 
+import http.client
 import subprocess
+import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +26,7 @@ SAMPLE = "hello"
 """Name of the sample server."""
 
 READY_SECONDS = 120
+_ASK_EVERY_SECONDS = 0.1
 
 
 class StackError(Exception):
@@ -62,7 +66,7 @@ class Stack:
         self.kubectl("apply", "--namespace=default", "--filename=-", input=manifest)
 
     def install(self, operator: str) -> None:
-        """Install the operator with this image, or update it, and wait until it has read the cluster."""
+        """Install the operator with this image, or update it, and wait until its gateway answers."""
         overlay = str(REPOSITORY / "deploy" / "local" / "overlay")
         manifests = self.kubectl("kustomize", overlay).replace(OPERATOR_IMAGE, operator)
         with step("install the operator"):
@@ -74,6 +78,20 @@ class Stack:
             except StackError as error:
                 said = self.kubectl("logs", "--namespace", NAMESPACE, "deployment/mcp-operator", "--tail=20")
                 raise StackError(f"{error}\nThe operator's last lines:\n{said}") from None
+            self._await_gateway()
+
+    def _await_gateway(self) -> None:
+        """Wait until the gateway answers on this machine: kube-proxy leads to a pod a moment after it is ready."""
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                urllib.request.urlopen(f"{self.gateway}/api/servers", timeout=5).close()  # noqa: S310 - it is http on loopback
+            except (OSError, http.client.HTTPException) as error:
+                if time.monotonic() > deadline:
+                    raise StackError(f"The gateway does not answer at {self.gateway}: {error}") from None
+                time.sleep(_ASK_EVERY_SECONDS)
+            else:
+                return
 
 
 def start(*, name: str, directory: Path, port: int) -> Stack:
