@@ -21,6 +21,7 @@ def status(server: str, said: Status = Status.RUNNING, *, life: int = 1, key: st
     uid = uid_of(server, life)
     payload = {
         "status": said,
+        "generation": 1,
         "instances": 1,
         "desired": 1,
         "updated": 1,

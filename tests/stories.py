@@ -102,6 +102,7 @@ def in_words(event: Event) -> str:
     payload = event.payload
     if isinstance(payload, StatusPayload):
         return f"status {payload.status}"
+    assert isinstance(payload, ProgressPayload), "the evaluator tells of nothing else"
     return " ".join([f"{payload.kind} {payload.percent}%", *([str(payload.outcome)] if payload.outcome else [])])
 
 

@@ -12,7 +12,7 @@ import socket
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from mcp_operator.cluster.errors import ApiError
+from mcp_operator.apiserver.errors import ApiError
 from mcp_operator.cluster.running import Cluster
 from mcp_operator.eventlog.memory import MemoryLog
 from mcp_operator.gateway.serving import Gateway

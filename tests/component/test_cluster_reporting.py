@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from mcp_operator.cluster.connecting import Api
-from mcp_operator.cluster.errors import ApiError
-from mcp_operator.cluster.kinds import MCP_SERVER
+from mcp_operator.apiserver.connecting import Api
+from mcp_operator.apiserver.errors import ApiError
+from mcp_operator.apiserver.kinds import MCP_SERVER
 from mcp_operator.cluster.metrics import ClusterMetrics
 from mcp_operator.cluster.reporting import Reporter
 from mcp_operator.model.causes import Cause

@@ -164,10 +164,10 @@ class BrokenLog(MemoryLog):
             raise RuntimeError("the disk is full")
         return await super().read(after, selection, limit=limit)
 
-    async def snapshot(self, selection: Selection) -> Snapshot:
+    async def snapshot(self, selection: Selection, *, tail: int = 0) -> Snapshot:
         if self.broken:
             raise RuntimeError("the disk is full")
-        return await super().snapshot(selection)
+        return await super().snapshot(selection, tail=tail)
 
 
 class SlowLog(MemoryLog):
@@ -178,10 +178,10 @@ class SlowLog(MemoryLog):
         self.asked = asyncio.Event()
         self.answered = asyncio.Event()
 
-    async def snapshot(self, selection: Selection) -> Snapshot:
+    async def snapshot(self, selection: Selection, *, tail: int = 0) -> Snapshot:
         self.asked.set()
         await self.answered.wait()
-        return await super().snapshot(selection)
+        return await super().snapshot(selection, tail=tail)
 
 
 class TestFailures:

@@ -14,6 +14,10 @@ from tests.e2e.installation import Installation
 CLUSTERS = Path(__file__).parents[2] / ".local" / "clusters"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cluster", default="tests", help="name of the cluster that the tests start: two runs need two names")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
@@ -27,9 +31,9 @@ def clusters() -> Path:
 
 
 @pytest.fixture(scope="session")
-def stack(clusters: Path) -> Iterator[Stack]:
+def stack(clusters: Path, pytestconfig: pytest.Config) -> Iterator[Stack]:
     """A cluster with the operator in it; a cluster that can't start fails the run."""
-    with started(name="tests", directory=clusters, port=0) as stack:
+    with started(name=pytestconfig.getoption("cluster"), directory=clusters, port=0) as stack:
         yield stack
 
 

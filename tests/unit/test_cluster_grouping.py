@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from mcp_operator.apiserver.kinds import DEPLOYMENT, EVENT, MCP_SERVER, POD, REPLICA_SET, SERVICE, Kind
 from mcp_operator.cluster.grouping import Families, Family
-from mcp_operator.cluster.kinds import DEPLOYMENT, EVENT, MCP_SERVER, POD, REPLICA_SET, SERVICE, Kind
 from mcp_operator.cluster.watching import Change
 from mcp_operator.model.servers import ServerName
 from tests.builders import deployment, having, kubernetes_event, mcpserver, owned_by, pod, replicaset, service, uid

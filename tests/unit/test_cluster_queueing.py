@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from mcp_operator.cluster.errors import ApiError
+from mcp_operator.apiserver.errors import ApiError
 from mcp_operator.cluster.queueing import TryAgain, WorkQueue
 from tests.component.fake_api import running, until
 

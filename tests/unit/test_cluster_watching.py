@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_operator.cluster.errors import ApiError
+from mcp_operator.apiserver.errors import ApiError
 from mcp_operator.cluster.watching import Change, Lines, Reflection
 from mcp_operator.model.base import Object
 from tests.builders import having, pod, uid

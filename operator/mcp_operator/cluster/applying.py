@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mcp_operator.cluster.connecting import Api
-from mcp_operator.cluster.errors import ApiError
-from mcp_operator.cluster.kinds import MCP_SERVER, Kind
+from mcp_operator.apiserver.connecting import Api
+from mcp_operator.apiserver.errors import ApiError
+from mcp_operator.apiserver.kinds import MCP_SERVER, Kind
 from mcp_operator.cluster.metrics import ClusterMetrics
 from mcp_operator.cluster.objects import name_of, uid_of, version_of
 from mcp_operator.cluster.owning import Drift, Standing, drift, owned_fields, standing

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mcp_operator.cluster.kinds import DEPLOYMENT, EVENT, MCP_SERVER, POD, REPLICA_SET, SERVICE, Kind
+from mcp_operator.apiserver.kinds import DEPLOYMENT, EVENT, MCP_SERVER, POD, REPLICA_SET, SERVICE, Kind
 from mcp_operator.cluster.objects import name_of, uid_of
 from mcp_operator.cluster.watching import Change
 from mcp_operator.model.base import Object

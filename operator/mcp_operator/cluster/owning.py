@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from mcp_operator.cluster.kinds import MANAGER, MCP_SERVER
+from mcp_operator.apiserver.kinds import MANAGER, MCP_SERVER
 from mcp_operator.cluster.objects import uid_of
 from mcp_operator.model.base import Object
 from mcp_operator.workload.naming import MANAGED_BY

@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from mcp_operator.cluster.errors import ApiError
+from mcp_operator.apiserver.errors import ApiError
 from mcp_operator.cluster.outages import Backoff
 
 logger = logging.getLogger(__name__)

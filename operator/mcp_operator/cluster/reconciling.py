@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, MutableMapping
 
+from mcp_operator.apiserver.kinds import DEPLOYMENT, SERVICE, Kind
 from mcp_operator.cluster.applying import Applier, Refused
 from mcp_operator.cluster.grouping import Families
-from mcp_operator.cluster.kinds import DEPLOYMENT, SERVICE, Kind
 from mcp_operator.cluster.metrics import ClusterMetrics
 from mcp_operator.cluster.objects import name_of
 from mcp_operator.cluster.owning import owned_fields

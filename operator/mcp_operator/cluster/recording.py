@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from mcp_operator.cluster.connecting import Api
-from mcp_operator.cluster.errors import ApiError
-from mcp_operator.cluster.kinds import EVENT, MANAGER, MCP_SERVER, Kind
+from mcp_operator.apiserver.connecting import Api
+from mcp_operator.apiserver.errors import ApiError
+from mcp_operator.apiserver.kinds import EVENT, MANAGER, MCP_SERVER, Kind
 from mcp_operator.cluster.objects import name_of, uid_of
 from mcp_operator.cluster.owning import Drift
 from mcp_operator.model.base import Object

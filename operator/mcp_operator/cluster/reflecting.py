@@ -13,9 +13,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from mcp_operator.cluster.connecting import Api
-from mcp_operator.cluster.errors import ApiError
-from mcp_operator.cluster.kinds import EVENT, Kind
+from mcp_operator.apiserver.connecting import Api
+from mcp_operator.apiserver.errors import ApiError
+from mcp_operator.apiserver.kinds import EVENT, Kind
 from mcp_operator.cluster.metrics import ClusterMetrics
 from mcp_operator.cluster.outages import Backoff, Outage
 from mcp_operator.cluster.watching import Change, Lines, Reflection

@@ -13,9 +13,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from mcp_operator.cluster.connecting import Api
-from mcp_operator.cluster.errors import ApiError
-from mcp_operator.cluster.kinds import MCP_SERVER
+from mcp_operator.apiserver.connecting import Api
+from mcp_operator.apiserver.errors import ApiError
+from mcp_operator.apiserver.kinds import MCP_SERVER
 from mcp_operator.cluster.metrics import ClusterMetrics
 from mcp_operator.cluster.objects import name_of, uid_of, version_of
 from mcp_operator.cluster.queueing import WorkQueue

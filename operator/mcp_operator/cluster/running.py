@@ -10,10 +10,11 @@ from functools import partial
 from kubernetes.aio.client import Configuration
 from prometheus_client import CollectorRegistry
 
+from mcp_operator.apiserver.connecting import Api
+from mcp_operator.apiserver.credentials import load_configuration
+from mcp_operator.apiserver.kinds import DEPLOYMENT, EVENT, MCP_SERVER, OURS, POD, REPLICA_SET, SERVICE, Kind
 from mcp_operator.cluster.applying import Applier
-from mcp_operator.cluster.connecting import Api, load_configuration
 from mcp_operator.cluster.grouping import Families
-from mcp_operator.cluster.kinds import DEPLOYMENT, EVENT, MCP_SERVER, OURS, POD, REPLICA_SET, SERVICE, Kind
 from mcp_operator.cluster.metrics import ClusterMetrics
 from mcp_operator.cluster.observing import Observer
 from mcp_operator.cluster.reconciling import Reconciler

@@ -18,8 +18,8 @@ from typing import Any
 import kopf
 from kubernetes.aio.client import Configuration
 
-from mcp_operator.cluster.connecting import authorization, open_session
-from mcp_operator.cluster.kinds import MCP_SERVER
+from mcp_operator.apiserver.credentials import authorization, open_session
+from mcp_operator.apiserver.kinds import MCP_SERVER
 from mcp_operator.cluster.metrics import ClusterMetrics
 from mcp_operator.cluster.outages import Backoff, Outage
 

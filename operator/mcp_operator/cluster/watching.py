@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from mcp_operator.cluster.errors import ApiError
-from mcp_operator.cluster.parsing import parse_json
+from mcp_operator.apiserver.errors import ApiError
+from mcp_operator.apiserver.parsing import parse_json
 from mcp_operator.model.base import Object
 
 _LINE_LIMIT = 16 * 2**20

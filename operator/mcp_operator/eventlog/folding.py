@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mcp_operator.eventlog.log import Record, ServerSnapshot
-from mcp_operator.model.events import Event, ProgressPayload, StatusPayload
+from mcp_operator.model.events import Event, LogPayload, MetricsPayload, ProgressPayload, StatusPayload
 from mcp_operator.model.statuses import Status
 
 
@@ -27,3 +27,7 @@ def fold(known: ServerSnapshot | None, event: Event, record: Record) -> ServerSn
             return replace(known, progress=record)
         case ProgressPayload():
             return replace(known, progress=None)
+        case MetricsPayload():
+            return replace(known, metrics=record)
+        case LogPayload():
+            return known

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from mcp_operator.model.events import Event, EventType
+from mcp_operator.model.events import Event, EventType, LogLevel
 from mcp_operator.model.servers import ServerName
 from mcp_operator.model.statuses import Status
 
@@ -46,6 +47,15 @@ class EventId:
         return cls(match[1], int(match[2]))
 
 
+@dataclass(frozen=True, slots=True)
+class LineOrigin:
+    """How grave a log line is and who printed it."""
+
+    level: LogLevel
+    instance: str
+    container: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
     """An event in the log, encoded once for all who read it. Two records are equal only if they are the same one."""
@@ -58,6 +68,10 @@ class Record:
     """Whether it says `deleted`, after which nothing follows for this UID."""
     data: bytes
     """The event's JSON: one object on one line, at most `encoding.MAX_EVENT_BYTES`."""
+    line: LineOrigin | None = None
+    """Of a log event that tells a line: what it is chosen by."""
+    announces_loss: bool = False
+    """Of a log event: whether it says that lines are missing, which no filter may hide."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +84,10 @@ class Selection:
     uid: str | None = None
     """This one object."""
     namespaces: frozenset[str] | None = None
+    level: LogLevel | None = None
+    """Of log events only lines at least as grave as this."""
+    grep: str | None = None
+    """Of log events only lines whose `msg` contains this literally."""
 
     def covers(self, server: ServerName, uid: str) -> bool:
         """Whether it is about this server at all, whatever the event's type."""
@@ -93,7 +111,7 @@ class GapReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A declared hole: instead of a replay that would silently leave something out."""
+    """A declared hole in status or progress events: instead of a replay that would silently leave something out."""
 
     reason: GapReason
 
@@ -107,6 +125,9 @@ class Batch:
     """Where to read on: how far the log was looked through, not the id of the last record."""
     ended: bool
     """The selection is one UID, and `position` is that of its last word: nothing will follow."""
+    dropped: frozenset[EventType] = frozenset()
+    """Types of which wanted events between `after` and `position` are no longer held: log, metrics or both, never others. What
+    the records have of these types comes after what is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +142,8 @@ class ServerSnapshot:
     """The newest status event."""
     progress: Record | None
     """The newest progress event while an operation is open."""
+    metrics: Record | None = None
+    """The newest metrics event."""
 
     @property
     def deleted(self) -> bool:
@@ -137,6 +160,8 @@ class Snapshot:
 
     position: EventId
     servers: tuple[ServerSnapshot, ...]
+    lines: tuple[Record, ...] = ()
+    """The newest log lines of each container, as many as were asked for and are held, in the log's order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +172,19 @@ class LogStatistics:
     """Events appended by this process, by type."""
     held: int
     """Events that can still be read."""
+
+
+class Demand(Protocol):
+    """Who listens to what: logs are followed and metrics sampled only for those who do."""
+
+    def wanted(self, type_: EventType, server: ServerName, uid: str) -> bool:
+        """Whether anybody listens to events of this type of this server."""
+
+    def tail(self, server: ServerName, uid: str) -> int:
+        """The most lines of a container's past that any listener to this server's log wants; 0 without one."""
+
+    async def changed(self, since: int) -> int:
+        """Wait until what is wanted isn't as it was at version `since`, and return its version now. The first one is 0."""
 
 
 class EventLog(Protocol):
@@ -175,7 +213,22 @@ class EventLog(Protocol):
     async def wait(self, after: EventId) -> None:
         """Return once the head isn't `after` any more: at once if it has moved already."""
 
-    async def snapshot(self, selection: Selection) -> Snapshot:
-        """What is known about the selected servers now; the selection's types don't matter."""
+    async def snapshot(self, selection: Selection, *, tail: int = 0) -> Snapshot:
+        """What is known about the selected servers now; of the selection's types only `log` matters, for the lines.
+
+        Args:
+            tail: log lines of each container that are wanted.
+        """
+
+    def listening(self, selection: Selection, *, tail: int = 0) -> AbstractContextManager[None]:
+        """Somebody listens to these events while inside the block; `demand` shows it.
+
+        Args:
+            tail: how many lines that a container has already printed are wanted, if its log isn't followed yet.
+        """
+
+    @property
+    def demand(self) -> Demand:
+        """Who listens to what, over all readers of the log."""
 
     def statistics(self) -> LogStatistics: ...

@@ -7,13 +7,26 @@ import asyncio
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TypeAlias
 
+from mcp_operator.eventlog.demand import Listeners
 from mcp_operator.eventlog.encoding import encode
 from mcp_operator.eventlog.folding import fold, is_last_word
-from mcp_operator.eventlog.log import Batch, EventId, Gap, GapReason, LogStatistics, Record, Selection, ServerSnapshot, Snapshot
+from mcp_operator.eventlog.log import (
+    Batch,
+    Demand,
+    EventId,
+    Gap,
+    GapReason,
+    LogStatistics,
+    Record,
+    Selection,
+    ServerSnapshot,
+    Snapshot,
+)
 from mcp_operator.model.events import Event, EventType
 
 _Key: TypeAlias = tuple[str, EventType]
@@ -50,6 +63,7 @@ class MemoryLog:
         self._horizon = 0
         """Seq of the newest event of servers that were forgotten: a reader who isn't past it may have a hole anywhere."""
         self._appended: Counter[EventType] = Counter()
+        self._listeners = Listeners()
 
     @property
     def head(self) -> EventId:
@@ -99,7 +113,14 @@ class MemoryLog:
         while self.head == after:
             await self._moved.wait()
 
-    async def snapshot(self, selection: Selection) -> Snapshot:
+    def listening(self, selection: Selection, *, tail: int = 0) -> AbstractContextManager[None]:
+        return self._listeners.listening(selection, tail=tail)
+
+    @property
+    def demand(self) -> Demand:
+        return self._listeners
+
+    async def snapshot(self, selection: Selection, *, tail: int = 0) -> Snapshot:
         servers = [known for known in self._servers.values() if selection.covers(known.server, known.uid)]
         servers.sort(key=lambda known: (known.server, known.status.id.seq if known.status else 0))
         return Snapshot(self.head, tuple(servers))

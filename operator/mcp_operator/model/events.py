@@ -1,15 +1,17 @@
 """Events: one fact about one server at one time.
 
-`rollout` makes them, `eventlog` orders them and gives them their id and time, `gateway` sends them. The envelope (`Event`) says
-which server; the payload says what happened, and its class is the event's type.
+`rollout` makes those of status and progress, `cluster` those of metrics and logs; `eventlog` orders them and gives them their id
+and time, `gateway` sends them. The envelope (`Event`) says which server; the payload says what happened, and its class is the
+event's type.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from mcp_operator.model.base import Model
 from mcp_operator.model.causes import Cause
@@ -23,6 +25,8 @@ class EventType(StrEnum):
 
     STATUS = "status"
     PROGRESS = "progress"
+    METRICS = "metrics"
+    LOG = "log"
 
 
 class StatusPayload(Model):
@@ -31,6 +35,8 @@ class StatusPayload(Model):
     type: ClassVar[EventType] = EventType.STATUS
 
     status: Status
+    generation: int
+    """metadata.generation of the MCPServer that this speaks of: an edit that gave it a larger one is not in here yet."""
     instances: int
     """Instances that are ready now."""
     desired: int
@@ -90,7 +96,112 @@ class ProgressPayload(Model):
     revisions: tuple[RevisionProgress, ...]
 
 
-Payload: TypeAlias = StatusPayload | ProgressPayload
+class RequestsSource(StrEnum):
+    """Where the number of requests was read."""
+
+    POD = "pod"
+    """The Prometheus endpoint that spec.metrics.prometheus names."""
+
+
+class Unavailable(Model):
+    """Figures that couldn't be read, and why: of one instance, or of the server where they concern no single one."""
+
+    fields: tuple[str, ...]
+    """Names of the payload's fields that are null for this reason, or sums that lack this instance's part."""
+    reason: str
+    """One stable CamelCase word."""
+    message: str
+    instance: str | None = None
+
+
+class InstanceMetrics(Model):
+    """The figures of one instance, as in the event itself."""
+
+    name: str
+    cpu: float | None
+    cpu_millicores: float | None
+    memory: float | None
+    memory_bytes: int | None
+    memory_percent: float | None
+    requests: float | None
+
+
+class MetricsPayload(Model):
+    """What a server uses and how much it is used, sampled at spec.metrics.intervalSeconds while somebody listens.
+
+    A figure of the server is that of its instances together. Null means that it can't be told, and `unavailable` says why.
+    """
+
+    type: ClassVar[EventType] = EventType.METRICS
+
+    cpu: float | None
+    """Percent of the CPU limits; an instance without a limit counts as if it had one of a whole core."""
+    cpu_millicores: float | None
+    memory: float | None
+    """Working set in MiB."""
+    memory_bytes: int | None
+    memory_percent: float | None
+    """Percent of the memory limits; null if an instance has none."""
+    requests: float | None
+    """Requests served since the instances started."""
+    requests_source: RequestsSource | None
+    per_instance: tuple[InstanceMetrics, ...]
+    unavailable: tuple[Unavailable, ...]
+    sampled_at: datetime
+    """When it was read; what metrics.k8s.io gives is an average over a window that may have ended up to a minute before."""
+
+
+class LogLevel(StrEnum):
+    """How grave a log line is; OpenTelemetry's names of severities, in rising order."""
+
+    TRACE = "trace"
+    DEBUG = "debug"
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
+    FATAL = "fatal"
+
+    @property
+    def rank(self) -> int:
+        """0 for the least grave."""
+        return tuple(LogLevel).index(self)
+
+
+class Follow(StrEnum):
+    """A container's log begins or ends to be followed."""
+
+    STARTED = "started"
+    ENDED = "ended"
+
+
+class LogPayload(Model):
+    """One line that a container has printed, or (`follow`) that its lines begin or cease to be told."""
+
+    type: ClassVar[EventType] = EventType.LOG
+
+    level: LogLevel | None
+    """Null where no line is told."""
+    msg: str
+    """The line without line break, timestamp and, where it is JSON, without its other fields; of a `follow` event a sentence."""
+    instance: str
+    container: str
+    timestamp: str | None
+    """When the container's runtime took the line in: RFC 3339, UTC, nanoseconds, as `kubectl logs --timestamps` shows it."""
+    fields: Mapping[str, Any] | None = None
+    """The other fields of a line that is a JSON object."""
+    truncated: bool = False
+    """Whether the line was too long and was cut."""
+    previous: bool = False
+    """Whether it is one of the last lines of a container that crashed, told because of `cause`; the same line may have been told
+    before, when it was printed."""
+    cause: str | None = None
+    """Id of the cause that a `previous` line explains."""
+    follow: Follow | None = None
+    dropped: bool = False
+    """Of a `follow` event: whether lines before it are missing, in unknown number."""
+
+
+Payload: TypeAlias = StatusPayload | ProgressPayload | MetricsPayload | LogPayload
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,6 +170,41 @@ class RolloutSpec(SpecModel):
     before it stops. It then has another 30 seconds to stop by itself."""
 
 
+class PrometheusSpec(SpecModel):
+    """Where each instance serves figures in the text format of Prometheus."""
+
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Port of the pod; spec.port by default."""
+    path: Annotated[str, Field(max_length=1024), _PATH] = "/metrics"
+    """Path on that port."""
+
+
+class MetricsSpec(SpecModel):
+    """How the server is measured while somebody listens."""
+
+    interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 15
+    """Seconds between two samples."""
+    prometheus: PrometheusSpec | None = None
+    """Where the number of served requests is read; without it there is none."""
+
+
+class LogFormat(StrEnum):
+    """What the server's log lines are."""
+
+    AUTO = "auto"
+    JSON = "json"
+    TEXT = "text"
+
+
+class LogsSpec(SpecModel):
+    """How the server's logs are told while somebody listens."""
+
+    tail_lines: Annotated[int, Field(ge=0, le=10000)] = 100
+    """How many of the lines that an instance has already printed are told when its log begins to be followed."""
+    format: LogFormat = LogFormat.AUTO
+    """auto looks at each line; json takes a line that isn't a JSON object as text; text takes each line as it is."""
+
+
 class MCPServerSpec(SpecModel):
     """What the server should be."""
 
@@ -212,6 +247,10 @@ class MCPServerSpec(SpecModel):
     """Merged over the pod that the operator makes, for all that has no field of its own."""
     rollout: RolloutSpec = RolloutSpec()
     """How new instances take the place of old ones, and how long that may take."""
+    metrics: MetricsSpec = MetricsSpec()
+    """How the server is measured while somebody listens."""
+    logs: LogsSpec = LogsSpec()
+    """How the server's logs are told while somebody listens."""
 
 
 class ObjectMeta(SpecModel):

@@ -73,6 +73,7 @@ def _status(previous: State | None, current: State) -> StatusPayload:
     counts = current.counts
     return StatusPayload(
         status=current.status,
+        generation=current.generation,
         instances=counts.ready,
         desired=counts.desired,
         updated=counts.updated,
@@ -100,7 +101,7 @@ def _changed(previous: State | None, current: State) -> tuple[Condition, ...]:
 def _essence(state: State) -> tuple[object, ...]:
     counts = state.counts
     return (
-        (state.status, state.reason, state.operation.id if state.operation else None),
+        (state.generation, state.status, state.reason, state.operation.id if state.operation else None),
         (counts.desired, counts.replicas, counts.updated, counts.ready, counts.available),
         {active.cause.id for active in state.causes},
         _standing(state),

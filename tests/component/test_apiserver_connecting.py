@@ -11,10 +11,11 @@ import pytest
 from aiohttp import web
 from kubernetes.aio.client import Configuration
 
-from mcp_operator.cluster import connecting
-from mcp_operator.cluster.connecting import Api, load_configuration
-from mcp_operator.cluster.errors import ApiError
-from mcp_operator.cluster.kinds import POD
+from mcp_operator.apiserver import connecting
+from mcp_operator.apiserver.connecting import Api
+from mcp_operator.apiserver.credentials import load_configuration
+from mcp_operator.apiserver.errors import ApiError
+from mcp_operator.apiserver.kinds import POD
 from tests.component.fake_api import FakeApi, serving
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_operator.cluster.parsing import parse_json
+from mcp_operator.apiserver.parsing import parse_json
 
 _LEAVES = st.none() | st.booleans() | st.integers() | st.text()
 _JSON = st.recursive(_LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)

@@ -1,4 +1,4 @@
-"""The kinds of Kubernetes objects that this room reads and writes, and their places in the API."""
+"""The kinds of Kubernetes objects that the operator and its commands read and write, and their places in the API."""
 
 from __future__ import annotations
 
@@ -45,3 +45,4 @@ SERVICE = Kind("v1", "Service", "services")
 REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
 POD = Kind("v1", "Pod", "pods")
 EVENT = Kind("v1", "Event", "events")
+POD_METRICS = Kind("metrics.k8s.io/v1beta1", "PodMetrics", "pods")

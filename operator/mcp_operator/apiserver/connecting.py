@@ -1,9 +1,8 @@
-"""The connection to the API server: credentials, one HTTP session, and the few requests that this operator makes.
+"""The connection to the API server: one HTTP session, and the few requests that are made.
 
-Credentials are read by `kubernetes.aio.config`, which knows kubeconfig files, exec plugins, OIDC and rotating service account
-tokens. Everything after that is plain JSON over one aiohttp session: the generated client would parse each object into models
-(ten times the time, and an error where an object has a field that it doesn't expect) and can't give a watch a limit on silence.
-Every request has a time limit, and every failure is an `ApiError`.
+Everything is plain JSON over one aiohttp session: the generated client would parse each object into models (ten times the time,
+and an error where an object has a field that it doesn't expect) and can't give a watch a limit on silence. Every request has a
+time limit, and every failure is an `ApiError`.
 """
 
 from __future__ import annotations
@@ -11,80 +10,30 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
-import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
 import aiohttp
 import yarl
-from kubernetes.aio import config
 from kubernetes.aio.client import Configuration
 
-from mcp_operator.cluster.errors import ApiError
-from mcp_operator.cluster.kinds import MANAGER, Kind
-from mcp_operator.cluster.parsing import parse_json
+from mcp_operator.apiserver.credentials import authorization, load_configuration, open_session
+from mcp_operator.apiserver.errors import ApiError
+from mcp_operator.apiserver.kinds import MANAGER, POD, Kind
+from mcp_operator.apiserver.parsing import parse_json
 from mcp_operator.model.base import Object
 
 logger = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 5.0
-_LOGIN_SECONDS = 30.0
-"""For exec plugins and identity providers."""
 _REQUEST_SECONDS = 15.0
 _PAGE_SECONDS = 60.0
 _LOGIN_AGAIN_SECONDS = 10.0
 """A connection younger than this isn't replaced on a 401: the credentials are wrong, not old."""
-
-
-async def load_configuration() -> Configuration:
-    """Find the cluster: by $KUBECONFIG, else in a pod by its service account, else by ~/.kube/config.
-
-    Raises:
-        ApiError: reason NoCredentials, when none of them gives any.
-    """
-    configuration = Configuration()
-    in_pod = "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ
-    path = "the pod's service account" if in_pod else os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
-    try:
-        async with asyncio.timeout(_LOGIN_SECONDS):
-            if in_pod:
-                config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # no annotations there
-            else:
-                await config.load_kube_config(config_file=path, client_configuration=configuration)  # type: ignore[no-untyped-call]  # no annotations there
-    except TimeoutError:
-        raise ApiError(status=None, reason="NoCredentials", message=f"{path}: no login within {_LOGIN_SECONDS:g} s") from None
-    except (config.ConfigException, OSError, ValueError) as error:
-        raise ApiError(status=None, reason="NoCredentials", message=f"{path}: {error}") from error
-    return configuration
-
-
-def open_session(configuration: Configuration, headers: Mapping[str, str] | None = None) -> aiohttp.ClientSession:
-    """A session with the TLS and proxy settings of these credentials."""
-    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert, cadata=configuration.ca_cert_data)
-    if configuration.cert_file:
-        context.load_cert_chain(configuration.cert_file, keyfile=configuration.key_file)
-    if not configuration.verify_ssl:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return aiohttp.ClientSession(
-        # Watches stay open, so the pool has no limit of its own: their number is fixed by the settings.
-        connector=aiohttp.TCPConnector(limit=0, ssl=context),
-        headers={"User-Agent": MANAGER, **(headers or {})},
-        proxy=configuration.proxy,
-        trust_env=True,
-    )
-
-
-async def authorization(configuration: Configuration) -> dict[str, str]:
-    """The Authorization header, with a service account token not older than a minute; none where a certificate says it all."""
-    setting = (await configuration.auth_settings()).get("BearerToken")
-    return {"Authorization": str(setting["value"])} if setting else {}
 
 
 @dataclass(frozen=True)
@@ -196,6 +145,29 @@ class Api:
         path = kind.path(namespace, name, "status")
         query = {"fieldManager": MANAGER}
         return await self._json("PATCH", path, query=query, body=patch, content_type="application/merge-patch+json")
+
+    async def patch(self, kind: Kind, namespace: str, name: str, patch: Object, *, manager: str) -> Object:
+        """Merge a patch into an object, in the name of a field manager; fields that its schema doesn't know are refused."""
+        query = {"fieldManager": manager, "fieldValidation": "Strict"}
+        path = kind.path(namespace, name)
+        return await self._json("PATCH", path, query=query, body=patch, content_type="application/merge-patch+json")
+
+    @asynccontextmanager
+    async def pod_log(
+        self, namespace: str, pod: str, *, query: Mapping[str, str], silence: float | None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Read what a container has printed, as chunks of bytes that end where the API server ends the answer.
+
+        Args:
+            query: of the request, as the API documents them: container, follow, previous, timestamps, sinceTime, tailLines.
+            silence: seconds without a byte after which it is given up (TimedOut); None where silence is normal.
+
+        Raises:
+            ApiError: refused (400 while the container has printed nothing yet, 404 for a pod that is gone), or cut off.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=silence)
+        async with self._answer("GET", POD.path(namespace, pod, "log"), query=query, timeout=timeout) as answer:
+            yield answer.content.iter_any()
 
     async def create(self, kind: Kind, namespace: str, manifest: Object) -> Object:
         """Create one object."""

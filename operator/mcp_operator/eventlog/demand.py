@@ -1,0 +1,76 @@
+"""Who listens to what, in one process: what `MemoryLog` knows of its readers, kept so that asking costs nothing.
+
+Logs are followed and metrics sampled for thousands of servers or for none; so listeners are counted by what they listen to, not
+looked through one by one.
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+from mcp_operator.eventlog.log import Selection
+from mcp_operator.model.events import EventType
+from mcp_operator.model.servers import ServerName
+
+_Scope: TypeAlias = str | ServerName | None
+"""What a listener listens to: one UID, one server's name, a namespace (as "namespace/"), or (None) all servers."""
+
+
+class Listeners:
+    """A `Demand` that readers enter and leave. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._tails: dict[tuple[EventType, _Scope], Counter[int]] = defaultdict(Counter)
+        """How many listeners there are, by how many lines of the past they want."""
+        self._version = 0
+        self._moved = asyncio.Event()
+
+    @contextmanager
+    def listening(self, selection: Selection, *, tail: int = 0) -> Iterator[None]:
+        """Count a listener while inside the block."""
+        keys = [(type_, scope) for type_ in selection.types for scope in _scopes(selection)]
+        self._count(keys, tail, +1)
+        try:
+            yield
+        finally:
+            self._count(keys, tail, -1)
+
+    def wanted(self, type_: EventType, server: ServerName, uid: str) -> bool:
+        return any((type_, scope) in self._tails for scope in _scopes_of(server, uid))
+
+    def tail(self, server: ServerName, uid: str) -> int:
+        tails = (self._tails.get((EventType.LOG, scope), ()) for scope in _scopes_of(server, uid))
+        return max((lines for wanted in tails for lines in wanted), default=0)
+
+    async def changed(self, since: int) -> int:
+        while self._version == since:
+            await self._moved.wait()
+        return self._version
+
+    def _count(self, keys: list[tuple[EventType, _Scope]], tail: int, listeners: int) -> None:
+        for key in keys:
+            counts = self._tails[key]
+            counts[tail] += listeners
+            if counts[tail] == 0:
+                del counts[tail]
+            if not counts:
+                del self._tails[key]
+        self._version += 1
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+
+def _scopes(selection: Selection) -> list[_Scope]:
+    if selection.uid is not None:
+        return [selection.uid]
+    if selection.server is not None:
+        return [selection.server]
+    if selection.namespaces is not None:
+        return [f"{namespace}/" for namespace in selection.namespaces]
+    return [None]
+
+
+def _scopes_of(server: ServerName, uid: str) -> tuple[_Scope, ...]:
+    return (uid, server, f"{server.namespace}/", None)

@@ -1,0 +1,1 @@
+"""What the commands show: `cli` parses their arguments and calls this room."""
