@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 export PYTHONPATH := $(CURDIR)/deploy/local
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test up down check format generate lock clean
+.PHONY: help demo test bench up down check format generate lock clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ demo: $(VENV)/.ready ## from nothing to the story of one server, in this termina
 test: check ## every test, on real clusters that it starts itself
 	@$(BIN)/python -m local_cluster tools
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/.ready ## measure what the operator costs and how soon it tells things (ROWS="memory logs": only these)
+	@$(BIN)/python -m tests.bench $(ROWS)
 
 up: $(VENV)/.ready ## leave a cluster with operator and sample server running (PORT=8080)
 	@$(BIN)/python -m local_stack up --port $(PORT)

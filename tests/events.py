@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
-from mcp_operator.model.events import Event, ProgressPayload, StatusPayload
+from mcp_operator.model.events import Event, Follow, LogLevel, LogPayload, MetricsPayload, ProgressPayload, StatusPayload
 from mcp_operator.model.operations import OperationKind, Outcome
 from mcp_operator.model.servers import ServerName
 from mcp_operator.model.statuses import Status
@@ -58,3 +59,40 @@ def progress(server: str, percent: int, *, life: int = 1, outcome: Outcome | Non
         **fields,
     }
     return Event(ServerName.parse(server), uid, key or f"{uid}/1/{percent}", ProgressPayload.model_validate(payload))
+
+
+def line(
+    server: str, msg: str = "ready", *, level: LogLevel = LogLevel.INFO, life: int = 1, key: str = "", **fields: Any
+) -> Event:
+    """One of one server's containers printed a line."""
+    return _log(server, life, key or f"{uid_of(server, life)}/{msg:.60}", {"level": level, "msg": msg, **fields})
+
+
+def follow(server: str, said: Follow = Follow.STARTED, *, life: int = 1, **fields: Any) -> Event:
+    """The log of one server's container begins or ceases to be told."""
+    payload = {"level": None, "msg": f"The log is followed: {said}", "timestamp": None, "follow": said, **fields}
+    return _log(server, life, f"{uid_of(server, life)}/{said}", payload)
+
+
+def _log(server: str, life: int, key: str, fields: dict[str, Any]) -> Event:
+    payload = {"instance": "weather-7d4b9-0", "container": "mcp", "timestamp": "2026-11-23T12:00:00.000000001Z", **fields}
+    return Event(ServerName.parse(server), uid_of(server, life), key, LogPayload.model_validate(payload))
+
+
+def metrics(server: str, cpu: float | None = 12.5, *, life: int = 1, key: str = "", **fields: Any) -> Event:
+    """One server was measured."""
+    uid = uid_of(server, life)
+    payload = {
+        "cpu": cpu,
+        "cpu_millicores": 125,
+        "memory": 48,
+        "memory_bytes": 48 * 1024 * 1024,
+        "memory_percent": 37.5,
+        "requests": None,
+        "requests_source": None,
+        "per_instance": (),
+        "unavailable": (),
+        "sampled_at": datetime(2026, 11, 23, 12, tzinfo=UTC),
+        **fields,
+    }
+    return Event(ServerName.parse(server), uid, key or f"{uid}/metrics/{cpu}", MetricsPayload.model_validate(payload))

@@ -11,11 +11,11 @@ T = TypeVar("T")
 
 @overload
 async def until(
-    condition: Callable[[], Coroutine[Any, Any, T]], expected: str, *, within: float = 30, every: float = 0.1
+    condition: Callable[[], Coroutine[Any, Any, T]], expected: str, *, within: float = 60, every: float = 0.1
 ) -> T: ...
 @overload
-async def until(condition: Callable[[], T], expected: str, *, within: float = 30, every: float = 0.1) -> T: ...
-async def until(condition: Callable[[], Any], expected: str, *, within: float = 30, every: float = 0.1) -> Any:
+async def until(condition: Callable[[], T], expected: str, *, within: float = 60, every: float = 0.1) -> T: ...
+async def until(condition: Callable[[], Any], expected: str, *, within: float = 60, every: float = 0.1) -> Any:
     """The first true value of `condition`, which may be a coroutine function.
 
     Raises:

@@ -32,7 +32,7 @@ async def run(settings: Settings) -> None:
         StartError: a port can't be listened on, or no credentials for a cluster are found.
     """
     registry = _registry()
-    log = MemoryLog(capacity=settings.log_events)
+    log = MemoryLog(capacity=settings.log_events, capacity_bytes=settings.log_bytes)
     cluster = Cluster(log=log, namespaces=settings.namespaces, instance=socket.gethostname(), registry=registry)
     gateway = Gateway(
         log=log,

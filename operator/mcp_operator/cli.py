@@ -1,4 +1,7 @@
-"""The command `mcp-operator`: `run` is the operator itself, `crds` prints the resources that it needs."""
+"""The command `mcp-operator`: `run` is the operator itself, `crds` prints the resources that it needs, the rest is for people.
+
+What takes long to import is imported by the command that needs it, so that `--help` answers at once.
+"""
 
 import asyncio
 import importlib.metadata
@@ -8,16 +11,19 @@ from typing import Any
 import click
 import pydantic
 
-from mcp_operator import app
 from mcp_operator.diagnostics import configure_logging
-from mcp_operator.model.crd import crd_yaml
 from mcp_operator.settings import Settings
+from mcp_operator.terminal.commands import restart, status, watch
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(importlib.metadata.version("mcp-operator"), prog_name="mcp-operator")
 def main() -> None:
     """Run MCP servers on Kubernetes and stream what happens to them, as it happens."""
+
+
+for command in (watch, status, restart):
+    main.add_command(command)
 
 
 def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,6 +43,8 @@ def run(**given: str | None) -> None:
 
     The cluster is found as kubectl finds it: in a pod by its service account, else by $KUBECONFIG or ~/.kube/config.
     """
+    from mcp_operator import app  # noqa: PLC0415 - takes a second
+
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]  # pydantic converts the strings
     except pydantic.ValidationError as error:
@@ -55,4 +63,6 @@ def _explain(problem: Any) -> str:
 @main.command()
 def crds() -> None:
     """Print the CustomResourceDefinitions that the operator needs, for `kubectl apply --server-side -f -`."""
+    from mcp_operator.model.crd import crd_yaml  # noqa: PLC0415 - only needed here
+
     click.echo(crd_yaml(), nl=False)

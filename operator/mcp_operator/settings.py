@@ -36,7 +36,12 @@ class Settings(BaseSettings):
     """Longest silence on an event stream before a comment line or a bookmark is sent."""
 
     log_events: int = Field(default=100_000, ge=100)
-    """How many events the log in memory keeps; the newest event of each server and type is kept beyond that."""
+    """How many events of each type (status, progress, metrics, log) the log in memory keeps. The newest event of each server
+    and type is kept beyond that."""
+
+    log_bytes: int = Field(default=32 * 1024 * 1024, ge=1024 * 1024)
+    """How many bytes of events of each type the log in memory keeps, counted in the events' JSON; memory holds some 300 bytes
+    more of each event. Whichever bound is reached first holds."""
 
     log_format: Literal["text", "json"] = "text"
     """Form of the operator's own log lines on stderr."""

@@ -18,7 +18,7 @@ from mcp_operator.eventlog.memory import MemoryLog
 from mcp_operator.gateway.serving import Gateway
 from mcp_operator.model.events import Event
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 60
 """Longest wait for something that must come. A test that gets this far has failed."""
 
 

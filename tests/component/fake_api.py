@@ -11,8 +11,9 @@ import asyncio
 import copy
 import json
 import re
+import socket
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 from aiohttp import web
 from kubernetes.aio.client import Configuration
 
-from tests.component.fake_objects import Object, admits_by, field_set, merge_patch, merged, unversioned
+from tests.component.fake_objects import CRD_GROUP, Object, admits_by, field_set, merge_patch, merged, resource, unversioned
 
 KINDS = {
     "mcpservers": ("mcp-operator.dev/v1alpha1", "MCPServer"),
@@ -33,7 +34,7 @@ KINDS = {
 _PATH = re.compile(
     r"/apis?/(?P<version>.+?)(/namespaces/(?P<namespace>[^/]+))?/(?P<plural>"
     + "|".join(KINDS)
-    + r")(/(?P<name>[^/]+))?(/(?P<subresource>status))?"
+    + r")(/(?P<name>[^/]+))?(/(?P<subresource>status|log))?"
 )
 
 
@@ -62,6 +63,11 @@ class Request:
     def plural(self) -> str:
         found = _PATH.fullmatch(self.path)
         return found["plural"] if found else ""
+
+    @property
+    def subresource(self) -> str:
+        found = _PATH.fullmatch(self.path)
+        return (found["subresource"] or "") if found else ""
 
     @property
     def watch(self) -> bool:
@@ -95,6 +101,8 @@ class FakeApi:
         """Fields of a status that the schema doesn't know."""
         self.silent = False
         """Watches that begin now never say anything."""
+        self.pod_log: Callable[[web.Request], Awaitable[web.StreamResponse]] = _nothing_printed
+        """Answers requests for a pod's log."""
         self.port = 0
         self._version = 100
         self._oldest = 0
@@ -185,7 +193,7 @@ class FakeApi:
         causes: Sequence[Object] = (),
         **match: Any,
     ) -> Fault:
-        """Answer the next requests with an error: those whose `plural`, `watch` and `method` are as given."""
+        """Answer the next requests with an error: those whose `plural`, `subresource`, `watch` and `method` are as given."""
 
         def matches(request: web.Request) -> bool:
             found = _PATH.fullmatch(request.path)
@@ -193,6 +201,7 @@ class FakeApi:
                 "plural": found["plural"] if found else None,
                 "watch": request.query.get("watch") == "true",
                 "method": request.method,
+                "subresource": found["subresource"] if found else None,
                 "continued": "continue" in request.query,
             }
             return all(have[name] == value for name, value in match.items())
@@ -235,7 +244,7 @@ class FakeApi:
         return sum(watch.plural == plural for watch in self._watches)
 
     def received(self, **match: Any) -> list[Request]:
-        """Requests so far with these attributes: method, plural, watch, write."""
+        """Requests so far with these attributes: method, plural, subresource, watch, write."""
         return [request for request in self.requests if all(getattr(request, name) == value for name, value in match.items())]
 
     # --- how it answers -----------------------------------------------------------------------------------------------------
@@ -252,16 +261,22 @@ class FakeApi:
         found = _PATH.fullmatch(request.path)
         if found is None:
             return self._discover(request.path)
-        plural, namespace, name = found["plural"], found["namespace"], found["name"]
+        plural = found["plural"]
         if request.method != "GET":
             return self._write(request, found, body)
-        if name:
-            held = self.objects[plural].get((namespace, name))
-            return web.json_response(held) if held is not None else _status(404, "NotFound", f"{plural} {name!r} not found")
-        admits = admits_by(namespace, request.query)
+        if found["name"]:
+            return await self._read(request, found)
+        admits = admits_by(found["namespace"], request.query)
         if request.query.get("watch") == "true":
             return await self._watch(request, plural, admits)
         return self._list(request, plural, admits)
+
+    async def _read(self, request: web.Request, found: re.Match[str]) -> web.StreamResponse:
+        if found["subresource"] == "log":
+            return await self.pod_log(request)
+        plural, name = found["plural"], found["name"]
+        held = self.objects[plural].get((found["namespace"], name))
+        return web.json_response(held) if held is not None else _status(404, "NotFound", f"{plural} {name!r} not found")
 
     def _write(self, request: web.Request, found: re.Match[str], body: Any) -> web.Response:
         plural, namespace, name = found["plural"], found["namespace"], found["name"]
@@ -284,13 +299,13 @@ class FakeApi:
                 for group, versions in groups.items()
                 if group
             ]
-            return web.json_response({"groups": [*named, _CRD_GROUP]})
+            return web.json_response({"groups": [*named, CRD_GROUP]})
         api_version = path.removeprefix("/apis/").removeprefix("/api/")
-        resources = [_resource(plural, kind) for plural, (version, kind) in KINDS.items() if version == api_version]
+        resources = [resource(plural, kind) for plural, (version, kind) in KINDS.items() if version == api_version]
         if api_version == "v1":
-            resources.append(_resource("namespaces", "Namespace", namespaced=False))
+            resources.append(resource("namespaces", "Namespace", namespaced=False))
         if api_version == "apiextensions.k8s.io/v1":
-            resources.append(_resource("customresourcedefinitions", "CustomResourceDefinition", namespaced=False))
+            resources.append(resource("customresourcedefinitions", "CustomResourceDefinition", namespaced=False))
         return web.json_response({"resources": resources})
 
     def _list(self, request: web.Request, plural: str, admits: Callable[[Object], bool]) -> web.Response:
@@ -370,8 +385,8 @@ class FakeApi:
             watch.lines.put_nowait(_line(kind, body))
 
 
-async def until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
-    """Return as soon as the condition holds; fail if it doesn't within the time."""
+async def until(condition: Callable[[], bool], *, seconds: float = 60) -> None:
+    """Return as soon as the condition holds; fail if it doesn't within a time that no machine needs."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - conditions are about any state of any object: there is no event for it
             await asyncio.sleep(0.002)
@@ -390,11 +405,20 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 async def serving() -> AsyncIterator[FakeApi]:
     """A server for the duration of the block."""
     api = FakeApi()
-    await api.up()
-    try:
-        yield api
-    finally:
-        await api.down()
+    with socket.socket() as held:
+        # Bound, never listening: while the server is down connections are refused, and nobody else gets its port.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        api.port = held.getsockname()[1]
+        await api.up()
+        try:
+            yield api
+        finally:
+            await api.down()
+
+
+async def _nothing_printed(_: web.Request) -> web.StreamResponse:
+    return web.Response()
 
 
 def _line(kind: str, body: Object) -> bytes:
@@ -415,16 +439,3 @@ def _status_body(status: int, reason: str, message: str, causes: Sequence[Object
 
 def _status(status: int, reason: str, message: str, causes: Sequence[Object] = ()) -> web.Response:
     return web.json_response(_status_body(status, reason, message, causes), status=status)
-
-
-def _resource(plural: str, kind: str, *, namespaced: bool = True) -> Object:
-    return {
-        "name": plural,
-        "kind": kind,
-        "singularName": kind.lower(),
-        "namespaced": namespaced,
-        "verbs": ["list", "watch", "patch"],
-    }
-
-
-_CRD_GROUP = {"name": "apiextensions.k8s.io", "versions": [{"version": "v1"}], "preferredVersion": {"version": "v1"}}

@@ -61,3 +61,17 @@ def field_set(value: Any) -> Object:
         return {}
     hidden = {"apiVersion", "kind", "uid", "name", "namespace"}
     return {f"f:{name}": field_set(item) for name, item in value.items() if name not in hidden}
+
+
+def resource(plural: str, kind: str, *, namespaced: bool = True) -> Object:
+    """A kind of objects, as discovery lists it."""
+    return {
+        "name": plural,
+        "kind": kind,
+        "singularName": kind.lower(),
+        "namespaced": namespaced,
+        "verbs": ["list", "watch", "patch"],
+    }
+
+
+CRD_GROUP = {"name": "apiextensions.k8s.io", "versions": [{"version": "v1"}], "preferredVersion": {"version": "v1"}}

@@ -10,9 +10,11 @@ from typing import Any, TypeAlias
 
 from prometheus_client import CollectorRegistry
 
+from mcp_operator.apiserver.kinds import DEPLOYMENT, SERVICE
 from mcp_operator.cluster.running import Cluster
 from mcp_operator.eventlog.log import EventId, Gap, Selection
 from mcp_operator.eventlog.memory import MemoryLog
+from mcp_operator.model.servers import ServerName
 from tests.builders import counting, having, labelled, mcpserver, observed, owned_by, pod, ready, replicaset, scheduled, started
 from tests.component.fake_api import FakeApi, running, until
 
@@ -41,12 +43,19 @@ class Operator:
 
     async def tells(self, type_: str, **payload: Any) -> Object:
         """Wait for an event of this type with these fields; the newest such."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 head = self._log.head
                 if found := await self.told(type_, **payload):
                     return found[-1]
                 await self._log.wait(head)
+
+    async def rests(self, name: str = "weather") -> None:
+        """Wait until it has heard of both children of a server and has nothing left to reconcile."""
+        server, families, queue = ServerName("default", name), self.cluster._families, self.cluster._reconciler._queue
+        await until(
+            lambda: all(families.named(kind, server) for kind in (DEPLOYMENT, SERVICE)) and not queue._running and not queue._due
+        )
 
     def count(self, name: str, **labels: str) -> float:
         return self._registry.get_sample_value(f"mcp_operator_{name}_total", labels) or 0
@@ -82,6 +91,13 @@ def delete_server(api: FakeApi, name: str = "weather") -> None:
             api.remove(plural, *key)
 
 
+def begin(api: FakeApi, name: str = "weather") -> None:
+    """Play the Deployment controller up to the moment at which it has seen what is wanted and has made no pod yet."""
+    deployment = api.get("deployments", name)
+    observed(deployment["metadata"]["generation"])(deployment)
+    api.put("deployments", deployment)
+
+
 async def settle(api: FakeApi, name: str = "weather", *, revision: str = "7d4b9") -> None:
     """Play the controllers until the Deployment, once it is there, has all its pods ready."""
     await until(lambda: ("default", name) in api.objects["deployments"])
@@ -100,7 +116,10 @@ async def settle(api: FakeApi, name: str = "weather", *, revision: str = "7d4b9"
     )
     for number in range(wanted):
         identity = having("metadata.uid", f"{replica_set['metadata']['uid']}-{number}")
-        body = pod(f"{name}-{revision}-{number}", labels, owned_by(replica_set), identity, scheduled(), started(), ready())
+        address = having("status.podIP", "127.0.0.1")
+        body = pod(
+            f"{name}-{revision}-{number}", labels, owned_by(replica_set), identity, scheduled(), started(), ready(), address
+        )
         api.put("pods", body)
     for key in [key for key in api.objects["pods"] if key[1].startswith(f"{name}-")]:
         if not key[1].startswith(f"{name}-{revision}-") or int(key[1].rpartition("-")[2]) >= wanted:

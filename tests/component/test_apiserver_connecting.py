@@ -38,7 +38,7 @@ async def answering(body: str, *, status: int = 200) -> AsyncIterator[Api]:
 
 @asynccontextmanager
 async def _listening(
-    answer: Callable[[web.Request], Awaitable[web.Response]], *, request_seconds: float = 5
+    answer: Callable[[web.Request], Awaitable[web.Response]], *, request_seconds: float = 60
 ) -> AsyncIterator[Api]:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
@@ -102,7 +102,10 @@ async def test_credentials_that_are_no_longer_accepted_are_read_again(server: Fa
     assert logins == 2
 
 
-async def test_wrong_credentials_do_not_lead_to_a_login_with_each_request(server: FakeApi) -> None:
+async def test_wrong_credentials_do_not_lead_to_a_login_with_each_request(
+    server: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connecting, "_LOGIN_AGAIN_SECONDS", 3600)
     logins = 0
 
     async def load() -> Configuration:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -49,14 +50,15 @@ def writes(api: FakeApi) -> int:
     return len(api.received(plural="mcpservers", write=True))
 
 
-async def test_of_many_reports_within_a_second_the_first_and_the_newest_are_written(api: FakeApi, reporter: Reporter) -> None:
+async def test_of_many_reports_one_a_second_is_written_and_the_newest(api: FakeApi, reporter: Reporter) -> None:
     server = api.put("mcpservers", mcpserver())
+    began = time.monotonic()
     async with Api(load=api.configuration) as pace:
         for number in range(30):
             reporter.report(server, status(f"report {number}"))
             await pace.get(MCP_SERVER, "default", "weather")
     await until(lambda: told(api).get("message") == "report 29")
-    assert writes(api) == 2
+    assert 2 <= writes(api) <= 1 + (time.monotonic() - began)
 
 
 async def test_what_the_api_server_does_not_keep_is_not_written_for_ever(api: FakeApi, reporter: Reporter) -> None:

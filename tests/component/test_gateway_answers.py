@@ -16,9 +16,10 @@ from mcp_operator.gateway.metrics import StreamMetrics
 from mcp_operator.gateway.serving import Gateway
 from mcp_operator.gateway.streaming import RESET_REASONS, Stream
 from mcp_operator.gateway.subscribing import Subscription
+from mcp_operator.model.events import EventType
 from mcp_operator.model.statuses import Status
 from tests.component.conftest import Loopback, StartGateway, Subscriber
-from tests.events import progress, status, uid_of
+from tests.events import line, metrics, progress, status, uid_of
 from tests.waiting import until
 
 
@@ -28,6 +29,9 @@ class TestServers:
             status("team/weather", Status.DEPLOYING),
             progress("team/weather", 40),
             status("default/maps"),
+            metrics("team/weather", 3.5),
+            metrics("team/weather", 12.5),
+            line("team/weather"),
             status("default/gone"),
             status("default/gone", Status.DELETED),
         )
@@ -38,11 +42,13 @@ class TestServers:
         assert listed.keys() == {"items", "cursor"}
         assert listed["cursor"] == str(last)
         maps, weather = listed["items"]
-        assert maps.keys() == {"server", "uid", "status", "progress"}
-        assert (maps["server"], maps["uid"], maps["progress"]) == ("default/maps", uid_of("default/maps"), None)
+        assert maps.keys() == {"server", "uid", "status", "progress", "metrics"}
+        assert (maps["server"], maps["uid"]) == ("default/maps", uid_of("default/maps"))
+        assert (maps["progress"], maps["metrics"]) == (None, None)
         assert (maps["status"]["type"], maps["status"]["status"]) == ("status", "running")
         assert (weather["server"], weather["status"]["status"]) == ("team/weather", "deploying")
         assert weather["progress"]["percent"] == 40
+        assert (weather["metrics"]["type"], weather["metrics"]["cpu"]) == ("metrics", 12.5)
 
     async def test_a_cluster_without_servers_has_an_empty_list(self, loopback: Loopback) -> None:
         assert await loopback.get("/api/servers") == (200, {"items": [], "cursor": str(loopback.log.head)})
@@ -102,14 +108,28 @@ class TestServers:
 
 
 BAD_REQUESTS: list[tuple[str, int, dict[str, Any]]] = [
-    ("/api/events?types=status,logs", 400, {"parameter": "types", "value": "status,logs", "expected": "status, progress"}),
+    (
+        "/api/events?types=status,logs",
+        400,
+        {"parameter": "types", "value": "status,logs", "expected": "status, progress, metrics, log"},
+    ),
+    ("/api/events?level=warning", 400, {"parameter": "level", "value": "warning", "expected": "trace, debug, info, warn, error"}),
+    ("/api/events?level=warn,error", 400, {"parameter": "level", "value": "warn,error"}),
+    ("/api/servers/weather/events?level=INFO", 400, {"parameter": "level", "value": "INFO"}),
+    (f"/api/events?grep={'x' * 257}", 400, {"parameter": "grep", "value": "x" * 200 + "…", "expected": "256 characters"}),
+    ("/api/events?tail=-1", 400, {"parameter": "tail", "value": "-1", "expected": "from 0 to 10000"}),
+    ("/api/events?tail=10001", 400, {"parameter": "tail", "value": "10001", "expected": "from 0 to 10000"}),
+    ("/api/events?tail=ten", 400, {"parameter": "tail", "value": "ten"}),
+    ("/api/events?tail=%D9%A1", 400, {"parameter": "tail", "value": "\N{ARABIC-INDIC DIGIT ONE}"}),
+    ("/api/events?tail=1&tail=2", 400, {"parameter": "tail", "value": "1,2", "expected": "once"}),
+    ("/api/servers?tail=10", 400, {"parameter": "tail", "expected": "namespace"}),
     ("/api/events?named=no", 400, {"parameter": "named", "value": "no", "expected": "0 or 1"}),
     ("/api/events?snapshot=true", 400, {"parameter": "snapshot", "value": "true", "expected": "0 or 1"}),
     ("/api/events?namespace=Team", 400, {"parameter": "namespace", "value": "Team", "expected": "namespaces"}),
     ("/api/events?namespace=a,,b", 400, {"parameter": "namespace", "value": "a,,b"}),
     ("/api/events?since=5m", 400, {"parameter": "since", "value": "5m", "expected": "last_event_id"}),
     ("/api/events?types=status&types=progress", 400, {"parameter": "types", "value": "status,progress", "expected": "once"}),
-    ("/api/servers/weather/events?namespace=team", 400, {"parameter": "namespace", "expected": "types, named"}),
+    ("/api/servers/weather/events?namespace=team", 400, {"parameter": "namespace", "expected": "types, level"}),
     ("/api/servers?types=status", 400, {"parameter": "types", "expected": "namespace"}),
     ("/api/servers/weather?types=status", 400, {"parameter": "types", "expected": "no parameters"}),
     ("/api/servers/team%2Fweather", 400, {"parameter": "id", "value": "team/weather", "expected": "namespace:name"}),
@@ -257,8 +277,12 @@ class TestBeforeTheClusterIsKnown:
 
 
 class TestMetrics:
-    async def test_they_tell_of_streams_and_of_the_log(self, loopback: Loopback) -> None:
-        await loopback.tell(status("default/weather"), progress("default/weather", 10))
+    async def test_they_tell_of_streams_and_of_the_log(self, start_gateway: StartGateway) -> None:
+        loopback = await start_gateway(capacity=1)
+        await loopback.tell(
+            status("default/weather"), progress("default/weather", 10), *(line("default/weather") for _ in "12345")
+        )
+        held_bytes = loopback.log.statistics().held_bytes[EventType.LOG]
         async with loopback.subscribe("/api/events") as subscriber:
             await subscriber.until("bookmark")
             async with loopback.session.get(loopback.health_url + "/metrics") as response:
@@ -272,7 +296,13 @@ class TestMetrics:
             'mcp_operator_events_delivered_total{type="progress"} 1.0',
             "mcp_operator_stream_replays_total 0.0",
             'mcp_operator_stream_resets_total{reason="expired"} 0.0',
-            "mcp_operator_log_events 2.0",
+            'mcp_operator_stream_drops_total{type="log"} 0.0',
+            'mcp_operator_log_events{type="status"} 1.0',
+            'mcp_operator_log_events{type="log"} 1.0',
+            f'mcp_operator_log_bytes{{type="log"}} {held_bytes:.1f}',
+            'mcp_operator_log_bytes{type="metrics"} 0.0',
+            'mcp_operator_events_evicted_total{type="status"} 0.0',
+            'mcp_operator_events_evicted_total{type="log"} 4.0',
         } <= set(lines)
 
     async def test_subscribers_do_not_see_them(self, loopback: Loopback) -> None:
@@ -324,7 +354,7 @@ class TestStopping:
         log = SlowLog(capacity=10)
         loopback = await start_gateway(log=log)
         await log.append(status("default/weather"))
-        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
             opening = tasks.create_task(loopback.session.get(loopback.url + "/api/servers/weather/events"))
             await log.asked.wait()
             tasks.create_task(loopback.gateway.stop())

@@ -79,15 +79,15 @@ async def test_nothing_is_lost_or_changed_on_the_way() -> None:
 
 
 async def test_a_target_that_is_gone_breaks_the_connection() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as once:
-        unused = once.getsockname()[1]
-    async with forwarder(unused) as front:
-        reader, writer = await asyncio.open_connection("127.0.0.1", front)
-        with pytest.raises(ConnectionResetError):
-            await reader.read()
-        writer.close()
-        with pytest.raises(ConnectionResetError):
-            await writer.wait_closed()
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # and doesn't listen
+        async with forwarder(silent.getsockname()[1]) as front:
+            reader, writer = await asyncio.open_connection("127.0.0.1", front)
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
+            writer.close()
+            with pytest.raises(ConnectionResetError):
+                await writer.wait_closed()
 
 
 async def test_a_target_that_breaks_off_breaks_the_connection() -> None:
@@ -119,7 +119,7 @@ async def test_a_client_that_breaks_off_is_noticed_by_the_target() -> None:
         writer.write(b"x")
         await writer.drain()
         writer.transport.abort()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await ended.wait()
 
 

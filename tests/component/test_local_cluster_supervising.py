@@ -71,7 +71,7 @@ def supervise(tmp_path: Path) -> Iterator[Callable[..., Supervised]]:
     yield start
     for each in started:
         each.process.terminate()
-        each.process.wait(10)
+        each.process.wait(60)
 
 
 async def test_a_killed_component_is_started_again_and_the_others_run_on(supervise: Callable[..., Supervised]) -> None:
@@ -112,7 +112,8 @@ async def test_orphans_are_collected(supervise: Callable[..., Supervised]) -> No
     pid = int(await until(lambda: node.log("shim").strip(), "the orphan was started", every=0.02))
     await until(lambda: ProcessId.of(pid) is None, "the orphan has ended", every=0.02)
 
-    os.kill(node.state("shim")["pid"], signal.SIGKILL)
+    shim = await until(lambda: node.state("shim"), "the component is reported", every=0.02)
+    os.kill(shim["pid"], signal.SIGKILL)
 
     await until(lambda: not Path(f"/proc/{pid}").exists(), "the orphan was collected", every=0.02)
 
@@ -124,7 +125,7 @@ async def test_the_end_of_the_supervisor_is_the_end_of_its_components(supervise:
 
     node.process.terminate()
 
-    assert await asyncio.to_thread(node.process.wait, 10) == 0
+    assert await asyncio.to_thread(node.process.wait, 60) == 0
     assert [ProcessId.of(pid) for pid in pids] == [None, None]
 
 
@@ -133,7 +134,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(["sleep", "600"])
     yield process
     process.kill()
-    process.wait(10)
+    process.wait(60)
 
 
 def test_a_process_is_ended_and_collected(sleeper: subprocess.Popen[bytes]) -> None:

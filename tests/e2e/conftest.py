@@ -49,7 +49,7 @@ def kubectl(stack: Stack) -> Kubectl:
 
     def run(*args: str, input: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
         argv = [str(stack.cluster.kubectl), f"--kubeconfig={stack.cluster.kubeconfig}", *args]
-        done = subprocess.run(argv, check=False, input=input, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(argv, check=False, input=input, capture_output=True, text=True, timeout=240)
         assert not check or done.returncode == 0, f"kubectl {' '.join(args)} failed: {done.stderr}"
         return done
 

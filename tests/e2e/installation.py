@@ -57,25 +57,25 @@ class Installation:
     async def get_json(self, path: str) -> tuple[int, Any]:
         """Status and body of a GET."""
         async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session,
             session.get(f"{self.gateway}{path}") as response,
         ):
             return response.status, await response.json(content_type=None)
 
     async def ready(self) -> None:
         """Wait until the gateway answers from a state that knows the whole cluster."""
-        await until(lambda: self._answers("/api/servers"), "the gateway is ready", within=60)
+        await until(lambda: self._answers("/api/servers"), "the gateway is ready", within=120)
 
     def api_ready(self) -> bool:
         """Whether the API server answers."""
         argv = [str(self.cluster.kubectl), f"--kubeconfig={self.cluster.kubeconfig}", "get", "--raw=/readyz"]
-        return subprocess.run(argv, check=False, capture_output=True, timeout=30).returncode == 0
+        return subprocess.run(argv, check=False, capture_output=True, timeout=120).returncode == 0
 
     async def kill_operator(self) -> None:
         """SIGKILL to the operator's process, as the kernel's OOM killer would; wait until another has started."""
         before = self._container()
         self._inside("ctr", "--namespace=k8s.io", "tasks", "kill", "--signal=SIGKILL", before)
-        await until(lambda: self._container() not in ("", before), "another operator has started", within=60)
+        await until(lambda: self._container() not in ("", before), "another operator has started", within=120)
         await self.ready()
 
     @asynccontextmanager
@@ -126,4 +126,4 @@ class Installation:
         self.stack.kubectl("scale", "deployment/mcp-operator", f"--namespace={NAMESPACE}", f"--replicas={replicas}")
 
     def _inside(self, *argv: str, input: str | None = None) -> None:
-        subprocess.run(self.cluster.nsenter(argv), check=True, input=input, text=True, capture_output=True, timeout=30)
+        subprocess.run(self.cluster.nsenter(argv), check=True, input=input, text=True, capture_output=True, timeout=120)

@@ -30,19 +30,27 @@ class Subscriber:
         self.control: list[EventJson] = []
         self.last_event_id = last_event_id
         self.ended = False
+        self._failure: Exception | None = None
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60))
         self._reading = asyncio.create_task(self._read())
-        await self.until_control("hello", within=20)
+        try:
+            await self.until_control("hello")
+        except BaseException:
+            await self._close()
+            raise
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
         await self._session.close()
 
-    async def until(self, told: Callable[[EventJson], bool], *, within: float = 60) -> EventJson:
+    async def until(self, told: Callable[[EventJson], bool], *, within: float = 120) -> EventJson:
         """The next event of which `told` is true."""
         async with asyncio.timeout(within), self._told:
             while True:
@@ -53,7 +61,15 @@ class Subscriber:
                         return event
                 await self._wait(lambda: self._seen < len(self.events))
 
-    async def until_status(self, status: str, *, within: float = 60, **fields: object) -> EventJson:
+    def up_to(self, last: EventJson) -> list[EventJson]:
+        """The events so far, without those that were told after this one: how many these are is chance."""
+        return self.events[: self.events.index(last) + 1]
+
+    def rewind(self) -> None:
+        """Have `until` begin with the first event again."""
+        self._seen = 0
+
+    async def until_status(self, status: str, *, within: float = 120, **fields: object) -> EventJson:
         """The next status event with this status and these fields."""
         expected = {"type": "status", "status": status, **fields}
         try:
@@ -62,7 +78,7 @@ class Subscriber:
             told = [(e["status"], e["reason"], e["instances"], e["message"]) for e in self.events if e["type"] == "status"]
             raise AssertionError(f"{expected} was not told within {within} s, but {told}") from None
 
-    async def until_control(self, name: str, *, within: float = 60) -> EventJson:
+    async def until_control(self, name: str, *, within: float = 120) -> EventJson:
         """The newest control frame of this name, as soon as there is one."""
         async with asyncio.timeout(within), self._told:
             await self._wait(lambda: any(frame["type"] == name for frame in self.control))
@@ -71,7 +87,8 @@ class Subscriber:
     async def _wait(self, condition: Callable[[], bool]) -> None:
         await self._told.wait_for(lambda: condition() or self.ended)
         if not condition():
-            raise AssertionError(f"the stream {self._url} ended; its last frames: {self.control[-2:]}, {self.events[-2:]}")
+            how = self._failure or "as a whole answer"
+            raise AssertionError(f"the stream {self._url} ended: {how}; its last frames: {self.control[-2:]}, {self.events[-2:]}")
 
     async def _read(self) -> None:
         try:
@@ -85,6 +102,8 @@ class Subscriber:
                             (self.control if body["type"] in CONTROL_FRAMES else self.events).append(body)
                             self.last_event_id = frame.id or self.last_event_id
                         self._told.notify_all()
+        except (aiohttp.ClientError, TimeoutError, AssertionError) as error:
+            self._failure = error
         finally:
             async with self._told:
                 self.ended = True

@@ -1,5 +1,7 @@
 """The Deployment and the Service of a server: what is written, what is repaired, and what is never touched."""
 
+from functools import partial
+
 import pytest
 
 from tests.e2e.acting import Object, User
@@ -42,8 +44,8 @@ async def test_a_server_gets_a_deployment_and_a_service_of_its_name(user: User, 
     assert container["startupProbe"]["tcpSocket"]
     assert container["securityContext"]["allowPrivilegeEscalation"] is False
     assert server["status"]["endpoint"] == f"http://weather.{user.namespace}.svc:8080/mcp"
-    listed = user.run("get", "endpointslices", "--selector=kubernetes.io/service-name=weather", "--output=name")
-    assert listed.strip(), "the Service selects the instances"
+    slices = partial(user.run, "get", "endpointslices", "--selector=kubernetes.io/service-name=weather", "--output=name")
+    await until(slices, "the Service selects the instances")
 
 
 async def test_the_instances_of_a_server_run_under_the_restricted_pod_security_standard(

@@ -8,7 +8,7 @@ from tests.waiting import until
 
 async def test_a_running_server_is_ready_for_kubectl_wait_and_kstatus(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample, replicas=2)
-    user.run("wait", "--for=condition=Ready", "mcpserver/weather", "--timeout=60s")
+    user.run("wait", "--for=condition=Ready", "mcpserver/weather", "--timeout=180s")
     server = user.get("mcpserver", "weather")
     assert kstatus(server) is Kstatus.CURRENT
     status = server["status"]
@@ -29,7 +29,7 @@ async def test_a_running_server_is_ready_for_kubectl_wait_and_kstatus(user: User
 
 async def test_a_rollout_is_in_progress_and_a_broken_one_has_failed_for_kstatus(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample, rollout={"progressDeadlineSeconds": 5})
-    user.run("wait", "--for=condition=Ready", "mcpserver/weather", "--timeout=60s")
+    user.run("wait", "--for=condition=Ready", "mcpserver/weather", "--timeout=180s")
     seen: list[Kstatus] = []
 
     def kstatus_now() -> Kstatus:
@@ -39,7 +39,7 @@ async def test_a_rollout_is_in_progress_and_a_broken_one_has_failed_for_kstatus(
         return now
 
     user.patch_server("weather", {"image": "registry.invalid/nobody/has:this"})
-    await until(lambda: kstatus_now() is Kstatus.FAILED, "kstatus says Failed", within=60)
+    await until(lambda: kstatus_now() is Kstatus.FAILED, "kstatus says Failed")
     assert seen[0] is not Kstatus.CURRENT, "an edited server is never Current before the operator has seen the edit"
     conditions = user.conditions("weather")
     assert conditions["Ready"]["status"] == "False"
@@ -47,20 +47,20 @@ async def test_a_rollout_is_in_progress_and_a_broken_one_has_failed_for_kstatus(
     assert conditions["Available"]["status"] == "True", "the old instance goes on serving"
 
     user.patch_server("weather", {"image": installed.sample_next})
-    user.run("wait", "--for=condition=Ready", "mcpserver/weather", "--timeout=60s")
+    user.run("wait", "--for=condition=Ready", "mcpserver/weather", "--timeout=180s")
     await until(lambda: kstatus_now() is Kstatus.CURRENT, "kstatus says Current")
 
 
 async def test_a_suspended_server_is_ready_because_it_is_as_wanted(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample, suspend=True)
-    user.run("wait", "--for=condition=Ready", "mcpserver/weather", "--timeout=60s")
+    user.run("wait", "--for=condition=Ready", "mcpserver/weather", "--timeout=180s")
     assert user.conditions("weather")["Ready"]["reason"] == "Stopped"
     assert kstatus(user.get("mcpserver", "weather")) is Kstatus.CURRENT
 
 
 async def test_kubectl_get_shows_status_instances_ready_and_progress(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample)
-    user.run("wait", "--for=condition=Ready", "mcpserver/weather", "--timeout=60s")
+    user.run("wait", "--for=condition=Ready", "mcpserver/weather", "--timeout=180s")
     header, row = user.run("get", "mcps").splitlines()
     assert header.split() == ["NAME", "STATUS", "INSTANCES", "READY", "PROGRESS", "AGE"]
     assert row.split()[:4] == ["weather", "running", "1/1", "True"]

@@ -1,5 +1,6 @@
 """`make demo` tells the whole story, beside whatever cluster runs already, and leaves nothing running."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +16,14 @@ RECORDING = REPOSITORY / ".local" / "demo" / "events.sse"
 def test_the_demo_shows_every_step_in_the_stream_that_it_recorded(clusters: Path) -> None:
     RECORDING.unlink(missing_ok=True)
     demo = [sys.executable, "-m", "local_stack", "demo"]
-    done = subprocess.run(demo, check=False, cwd=REPOSITORY, capture_output=True, text=True, timeout=280)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(demo, check=False, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=580)
     assert done.returncode == 0, done.stdout + done.stderr
     told = chapters(STORY, read(RECORDING))
     assert all(chapter.complete for chapter in told)
     assert [bool(chapter.cause) for chapter in told] == [chapter.step.title == "broken image" for chapter in told]
     for chapter in told:
         assert chapter.step.title in done.stdout
+    assert {event["type"] for event in read(RECORDING)} == {"status", "progress", "metrics", "log"}
     assert "\x1b" not in done.stdout, "colours turn off where the output is no terminal"
     assert not Cluster.at("demo", clusters).running

@@ -83,8 +83,10 @@ async def test_each_step_of_each_instance_shows_in_a_rollout_of_three(user: User
 async def test_two_subscribers_see_the_same_events_under_the_same_ids(user: User, installed: Installation) -> None:
     async with installed.cluster_stream(user) as dashboard, installed.cluster_stream(user) as pipeline:
         user.apply_server("weather", image=installed.sample)
-        await asyncio.gather(*(stream.until_status("running", instances=1) for stream in (dashboard, pipeline)))
-        assert [(e["id"], e) for e in dashboard.events] == [(e["id"], e) for e in pipeline.events]
+        streams = (dashboard, pipeline)
+        running = await asyncio.gather(*(stream.until_status("running", instances=1) for stream in streams))
+        told = [stream.up_to(last) for stream, last in zip(streams, running, strict=True)]
+        assert [(e["id"], e) for e in told[0]] == [(e["id"], e) for e in told[1]]
 
 
 async def test_a_subscriber_that_comes_back_misses_and_repeats_nothing(user: User, installed: Installation) -> None:
@@ -96,10 +98,10 @@ async def test_a_subscriber_that_comes_back_misses_and_repeats_nothing(user: Use
         await watching.until_status("running", instances=2)
         async with installed.cluster_stream(user, last_event_id=first.last_event_id) as second:
             user.delete("mcpserver", "weather")
-            await second.until_status("deleted")
-        await watching.until_status("deleted")
+            told = first.events + second.up_to(await second.until_status("deleted"))
+        whole = watching.up_to(await watching.until_status("deleted"))
     assert not any(frame["type"] == "reset" for frame in second.control)
-    assert [e["id"] for e in first.events + second.events] == [e["id"] for e in watching.events]
+    assert [e["id"] for e in told] == [e["id"] for e in whole]
 
 
 async def test_a_server_without_instances_is_stopped_and_comes_back(user: User, installed: Installation) -> None:
@@ -119,9 +121,9 @@ async def test_a_server_without_instances_is_stopped_and_comes_back(user: User, 
 async def test_a_crashing_server_fails_with_its_exit_code_and_recovers(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample, env=[{"name": "CRASH_AT_START", "value": "no weather today"}])
     async with installed.stream(user, "weather") as stream:
-        told = await stream.until(lambda event: bool(event.get("causes")), within=60)
+        told = await stream.until(lambda event: bool(event.get("causes")))
         assert (told["causes"][0]["reason"], told["causes"][0]["exitCode"]) == ("CrashLoopBackOff", 1)
-        await stream.until_status("failed", within=120)
+        await stream.until_status("failed")
         user.patch_server("weather", {"env": None})
         await stream.until_status("running", instances=1)
 

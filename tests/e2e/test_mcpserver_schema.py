@@ -67,6 +67,8 @@ FULL_SPEC: dict[str, Any] = {
         "progressDeadlineSeconds": 120,
         "drainSeconds": 10,
     },
+    "metrics": {"intervalSeconds": 30, "prometheus": {"port": 9100, "path": "/figures"}},
+    "logs": {"tailLines": 0, "format": "json"},
 }
 
 

@@ -113,3 +113,12 @@ def test_what_belongs_to_nobody_concerns_nobody() -> None:
     assert families.take(EVENT, added(kubernetes_event("BackOff", "...", about=stranger))) == set()
     assert families.take(POD, added(pod("else-1-x", owned_by(replicaset("else-1"))))) == set()
     assert families.take(POD, removed(pod("never-1-seen"))) == set()
+
+
+def test_a_deleted_server_has_its_name_until_it_is_forgotten() -> None:
+    families = Families()
+    families.take(MCP_SERVER, added(mcpserver()))
+    families.take(MCP_SERVER, removed(mcpserver()))
+    assert families.names() == {UID: ServerName("default", "weather")}
+    families.forget(UID)
+    assert not families.names()

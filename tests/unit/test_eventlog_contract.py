@@ -1,62 +1,30 @@
-"""What every event log must do, whatever holds its events. Another implementation joins by a line in LOGS."""
+"""What every event log must do: one order, selections, waiting, snapshots, demand. Its bounds and its lines have files beside."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from mcp_operator.eventlog.log import Batch, EventId, EventLog, Gap, GapReason, Record, Selection
-from mcp_operator.eventlog.memory import MemoryLog
-from mcp_operator.model.events import Event, EventType
+from mcp_operator.eventlog.log import EVERYTHING, Batch, Demand, EventId, EventLog, Gap, GapReason, LineOrigin, Selection
+from mcp_operator.model.events import Event, EventType, Follow, LogLevel
 from mcp_operator.model.operations import Outcome
 from mcp_operator.model.statuses import Status
-from tests.events import progress, status, uid_of
+from tests.events import follow, line, metrics, progress, status, uid_of
+from tests.logs import LOGS, MakeLog, Replay, fill, only, records_after, replay, start_of
 
-MakeLog = Callable[[int], EventLog]
-
-LOGS: list[MakeLog] = [lambda capacity: MemoryLog(capacity=capacity)]
-
-EVERYTHING = Selection()
-STATUSES = Selection(types=frozenset({EventType.STATUS}))
+STATUSES = only(EventType.STATUS)
 
 pytestmark = pytest.mark.parametrize("make_log", LOGS)
 
 
-async def fill(log: EventLog, events: Iterable[Event]) -> list[EventId]:
-    return [await log.append(event) for event in events]
-
-
-async def read_all(log: EventLog, after: EventId, selection: Selection = EVERYTHING, *, limit: int = 100) -> list[Record] | Gap:
-    """Read on from a position to the head, in as many steps as that takes."""
-    records: list[Record] = []
-    while True:
-        match await log.read(after, selection, limit=limit):
-            case Gap() as gap:
-                return gap
-            case Batch() as batch:
-                records += batch.records
-                if batch.ended or batch.position == log.head:
-                    return records
-                after = batch.position
-
-
-async def start_of(log: EventLog) -> EventId:
-    return EventId(log.head.epoch, 0)
-
-
 async def test_events_have_rising_ids_and_times_that_never_fall(make_log: MakeLog) -> None:
     log = make_log(100)
-    ids = await fill(log, [status("default/weather"), progress("default/weather", 10), status("default/maps")])
+    ids = await fill(log, [status("default/weather"), line("default/weather"), metrics("default/maps"), status("default/maps")])
 
-    records = await read_all(log, await start_of(log))
+    records = await records_after(log, await start_of(log))
 
-    assert isinstance(records, list)
     assert [record.id for record in records] == ids
     assert len({event_id.epoch for event_id in ids}) == 1
     assert [event_id.seq for event_id in ids] == sorted({event_id.seq for event_id in ids})
@@ -72,8 +40,7 @@ async def test_writers_at_the_same_time_share_one_order(make_log: MakeLog) -> No
         for server in ("default/a", "default/b", "default/c"):
             writers.create_task(fill(log, [progress(server, percent) for percent in range(30)]))
 
-    records = await read_all(log, await start_of(log), limit=7)
-    assert isinstance(records, list)
+    records = await records_after(log, await start_of(log), limit=7)
     assert len({record.id for record in records}) == 90
     for server in ("default/a", "default/b", "default/c"):
         told = [json.loads(record.data)["percent"] for record in records if str(record.server) == server]
@@ -108,17 +75,21 @@ async def test_a_cursor_past_the_head_is_declared(make_log: MakeLog) -> None:
 @pytest.mark.parametrize(
     ("selection", "told"),
     [
-        (Selection(), ["a1", "b1", "a2", "c1", "b2"]),
-        (Selection(types=frozenset({EventType.PROGRESS})), ["b1", "b2"]),
-        (Selection(namespaces=frozenset({"team"})), ["b1", "b2"]),
-        (Selection(namespaces=frozenset({"team", "default"})), ["a1", "b1", "a2", "c1", "b2"]),
-        (Selection(server=status("default/a").server), ["a1", "a2", "c1"]),
-        (Selection(uid=uid_of("default/a")), ["a1", "a2"]),
+        (Selection(), ["a1", "b1", "a2", "l1", "m1", "c1", "b2", "l2"]),
+        (only(EventType.PROGRESS), ["b1", "b2"]),
+        (only(EventType.LOG), ["l1", "l2"]),
+        (only(EventType.METRICS, EventType.LOG, EventType.PROGRESS), ["b1", "l1", "m1", "b2", "l2"]),
+        (only(EventType.LOG, namespaces=frozenset({"team"})), ["l2"]),
+        (Selection(namespaces=frozenset({"team"})), ["b1", "b2", "l2"]),
+        (Selection(namespaces=frozenset({"team", "default"})), ["a1", "b1", "a2", "l1", "m1", "c1", "b2", "l2"]),
+        (Selection(server=status("default/a").server), ["a1", "a2", "l1", "m1", "c1"]),
+        (Selection(uid=uid_of("default/a")), ["a1", "a2", "l1", "m1"]),
         (Selection(uid=uid_of("default/a", life=2)), ["c1"]),
         (Selection(server=status("default/a").server, namespaces=frozenset({"team"})), []),
     ],
 )
-async def test_a_reader_gets_what_it_selects(make_log: MakeLog, selection: Selection, told: list[str]) -> None:
+@pytest.mark.parametrize("limit", [1, 3, 100])
+async def test_a_reader_gets_what_it_selects(make_log: MakeLog, selection: Selection, told: list[str], limit: int) -> None:
     log = make_log(100)
     await fill(
         log,
@@ -126,114 +97,131 @@ async def test_a_reader_gets_what_it_selects(make_log: MakeLog, selection: Selec
             status("default/a", key="a1"),
             progress("team/b", 10, key="b1"),
             status("default/a", Status.DEGRADED, key="a2"),
+            line("default/a", key="l1"),
+            metrics("default/a", key="m1"),
             status("default/a", Status.PENDING, life=2, key="c1"),
             progress("team/b", 20, key="b2"),
+            line("team/b", key="l2"),
         ],
     )
 
-    records = await read_all(log, await start_of(log), selection)
+    records = await records_after(log, await start_of(log), selection, limit=limit)
 
-    assert isinstance(records, list)
     assert [json.loads(record.data)["key"] for record in records] == told
 
 
 async def test_a_read_looks_at_a_bounded_part_of_the_log(make_log: MakeLog) -> None:
     log = make_log(100)
     await fill(log, [progress("default/busy", percent) for percent in range(20)])
-    wanted = await log.append(status("default/quiet"))
+    head = await log.append(progress("default/quiet", 1))
 
-    first = await log.read(await start_of(log), STATUSES, limit=8)
+    first = await log.read(await start_of(log), only(EventType.PROGRESS, server=status("default/quiet").server), limit=8)
 
-    assert first == Batch((), EventId(wanted.epoch, 8), ended=False)
-
-
-async def test_waiting_ends_when_an_event_comes(make_log: MakeLog) -> None:
-    log = make_log(10)
-    before = log.head
-
-    async with asyncio.timeout(5), asyncio.TaskGroup() as readers:
-        waiting = [readers.create_task(log.wait(before)) for _ in range(3)]
-        readers.create_task(log.append(status("default/weather")))
-
-    assert all(task.done() for task in waiting)
-    assert log.head != before
+    assert first == Batch((), EventId(head.epoch, 8), ended=False)
 
 
-async def test_waiting_for_what_has_come_already_returns_at_once(make_log: MakeLog) -> None:
-    log = make_log(10)
-    before = log.head
-    await log.append(status("default/weather"))
-
-    async with asyncio.timeout(5):
-        await log.wait(before)
-
-
-async def test_a_reader_that_waits_and_reads_misses_nothing(make_log: MakeLog) -> None:
+async def test_events_of_types_that_nobody_asked_for_cost_a_reader_nothing(make_log: MakeLog) -> None:
     log = make_log(1000)
-    seen: list[EventId] = []
+    await fill(log, [line("default/busy", f"{number}") for number in range(500)])
+    wanted = await log.append(status("default/busy"))
+    head = await log.append(metrics("default/busy"))
 
-    async def follow(until: int) -> None:
-        position = log.head
-        while len(seen) < until:
-            await log.wait(position)
-            batch = await log.read(position, EVERYTHING, limit=3)
-            assert isinstance(batch, Batch)
-            seen.extend(record.id for record in batch.records)
-            position = batch.position
+    batch = await log.read(await start_of(log), STATUSES, limit=2)
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
-        tasks.create_task(follow(200))
-        for writer in ("default/a", "default/b"):
-            tasks.create_task(fill(log, [progress(writer, percent) for percent in range(100)]))
-
-    assert [event_id.seq for event_id in seen] == list(range(1, 201))
+    assert isinstance(batch, Batch)
+    assert ([record.id for record in batch.records], batch.position) == ([wanted], head)
 
 
-async def test_the_newest_status_of_a_quiet_server_stays(make_log: MakeLog) -> None:
-    log = make_log(5)
-    quiet = await log.append(status("default/quiet", key="old news"))
-    await fill(log, [progress("default/busy", percent) for percent in range(50)])
+@pytest.mark.parametrize(
+    ("event", "origin", "announces_loss"),
+    [
+        (
+            line("default/a", level=LogLevel.ERROR, instance="a-7d4b9-1", container="sidecar"),
+            LineOrigin(LogLevel.ERROR, "a-7d4b9-1", "sidecar"),
+            False,
+        ),
+        (line("default/a", previous=True, cause="c"), LineOrigin(LogLevel.INFO, "weather-7d4b9-0", "mcp"), False),
+        (follow("default/a"), None, False),
+        (follow("default/a", dropped=True), None, True),
+        (metrics("default/a"), None, False),
+        (status("default/a"), None, False),
+    ],
+)
+async def test_a_record_says_who_printed_its_line(
+    make_log: MakeLog, event: Event, origin: LineOrigin | None, announces_loss: bool
+) -> None:
+    log = make_log(10)
+    await log.append(event)
 
-    snapshot = await log.snapshot(EVERYTHING)
-    records = await read_all(log, await start_of(log), STATUSES)
+    [record] = await records_after(log, await start_of(log))
 
-    known = {str(server.server): server for server in snapshot.servers}
-    assert known["default/quiet"].status is not None
-    assert known["default/quiet"].status.id == quiet
-    assert isinstance(records, list)
-    assert [record.id for record in records] == [quiet]
-    assert log.statistics().held == 6
-
-
-async def test_a_hole_is_declared_to_those_who_want_what_is_lost_and_to_no_one_else(make_log: MakeLog) -> None:
-    log = make_log(5)
-    await fill(log, [status("default/a"), status("default/b")])
-    cursor = log.head
-    await fill(log, [progress("default/a", percent) for percent in range(20)])
-
-    assert await read_all(log, cursor) == Gap(GapReason.EXPIRED)
-    assert await read_all(log, cursor, Selection(uid=uid_of("default/a"))) == Gap(GapReason.EXPIRED)
-    assert await read_all(log, cursor, STATUSES) == []
-    assert await read_all(log, cursor, Selection(uid=uid_of("default/b"))) == []
+    assert (record.line, record.announces_loss) == (origin, announces_loss)
 
 
-async def test_a_hole_is_declared_however_small_the_steps_of_the_reader(make_log: MakeLog) -> None:
-    """The event after the hole comes later than the first step, which must not carry the reader past the hole."""
-    log = make_log(1)
-    await fill(log, [status("default/a"), status("default/b"), status("default/a")])
+class TestWaiting:
+    async def test_it_ends_when_an_event_comes(self, make_log: MakeLog) -> None:
+        log = make_log(10)
+        before = log.head
 
-    assert await read_all(log, await start_of(log), limit=1) == Gap(GapReason.EXPIRED)
+        async with asyncio.timeout(60), asyncio.TaskGroup() as readers:
+            waiting = [readers.create_task(log.wait(before)) for _ in range(3)]
+            readers.create_task(log.append(status("default/weather")))
 
+        assert all(task.done() for task in waiting)
+        assert log.head != before
 
-async def test_what_a_reader_has_read_may_go(make_log: MakeLog) -> None:
-    log = make_log(2)
-    [seen, *_] = await fill(log, [status("default/a"), status("default/b")])
-    await fill(log, [status("default/a", Status.DEGRADED), progress("default/b", 1), progress("default/b", 2)])
+    async def test_for_what_has_come_already_it_returns_at_once(self, make_log: MakeLog) -> None:
+        log = make_log(10)
+        before = log.head
+        await log.append(status("default/weather"))
 
-    records = await read_all(log, seen, STATUSES)
+        async with asyncio.timeout(60):
+            await log.wait(before)
+            await log.wait(before, STATUSES)
+            await log.wait(EventId("another", 1))
 
-    assert isinstance(records, list)
-    assert [str(record.server) for record in records] == ["default/b", "default/a"]
+    async def test_a_reader_of_one_type_sleeps_through_a_flood_of_another(self, make_log: MakeLog) -> None:
+        log = make_log(10)
+        async with asyncio.TaskGroup() as readers:
+            waiting = readers.create_task(log.wait(log.head, STATUSES))
+            others = readers.create_task(log.wait(log.head, only(EventType.LOG)))
+            await asyncio.sleep(0)  # both wait
+            await fill(log, [line("default/busy", f"{number}") for number in range(20)])
+            await others
+            asleep = not waiting.done()
+            await log.append(status("default/busy"))
+
+        assert asleep
+
+    async def test_whatever_a_reader_of_one_object_wants_it_hears_of_the_last_word(self, make_log: MakeLog) -> None:
+        log = make_log(10)
+        await log.append(status("default/a"))
+        selection = only(EventType.LOG, uid=uid_of("default/a"))
+
+        async with asyncio.timeout(60), asyncio.TaskGroup() as readers:
+            readers.create_task(log.wait(log.head, selection))
+            readers.create_task(log.append(status("default/a", Status.DELETED)))
+
+    async def test_reading_and_waiting_in_turn_misses_nothing(self, make_log: MakeLog) -> None:
+        log = make_log(1000)
+        seen: list[EventId] = []
+        selection = only(EventType.PROGRESS, EventType.LOG)
+
+        async def read_until(count: int) -> None:
+            position = log.head
+            while len(seen) < count:
+                await log.wait(position, selection)
+                batch = await log.read(position, selection, limit=3)
+                assert isinstance(batch, Batch)
+                seen.extend(record.id for record in batch.records)
+                position = batch.position
+
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            tasks.create_task(read_until(200))
+            tasks.create_task(fill(log, [progress("default/a", percent) for percent in range(100)]))
+            tasks.create_task(fill(log, [line("default/b", f"{number}") for number in range(100)]))
+
+        assert [event_id.seq for event_id in seen] == list(range(1, 201))
 
 
 async def test_a_reader_far_behind_lets_others_have_their_turn(make_log: MakeLog) -> None:
@@ -249,58 +237,28 @@ async def test_a_reader_far_behind_lets_others_have_their_turn(make_log: MakeLog
 
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(others())
-        await read_all(log, await start_of(log), limit=1)
+        await replay(log, await start_of(log), limit=1)
         running.cancel()
 
     assert turns >= 50
 
 
-async def test_a_deleted_server_is_remembered_for_a_while_and_then_forgotten(make_log: MakeLog) -> None:
-    log = make_log(5)
-    before = await log.append(status("default/gone"))
-    await fill(log, [progress("default/gone", 50), status("default/gone", Status.DELETED)])
-    remembered = await log.snapshot(EVERYTHING)
-    await fill(log, [progress("default/busy", percent) for percent in range(20)])
-    forgotten = await log.snapshot(EVERYTHING)
-
-    assert [(server.deleted, server.progress) for server in remembered.servers] == [(True, None)]
-    assert [str(server.server) for server in forgotten.servers] == ["default/busy"]
-    # Nothing newer names the lost word, and yet it isn't lost in silence.
-    assert await read_all(log, before, STATUSES) == Gap(GapReason.EXPIRED)
-
-
-async def test_servers_that_come_and_go_leave_nothing_behind(make_log: MakeLog) -> None:
-    log = make_log(10)
-    for life in range(200):
-        await fill(log, [progress("default/a", 10, life=life), progress("default/a", 20, life=life)])
-        await fill(log, [status("default/a", life=life), status("default/a", Status.DELETED, life=life)])
-
-    assert log.statistics().held <= 12
-    assert all(len(state) <= 20 for state in vars(log).values() if isinstance(state, dict))
-
-
-async def test_not_even_an_event_after_the_last_word_is_lost_in_silence(make_log: MakeLog) -> None:
-    log = make_log(3)
-    await fill(log, [status("default/gone"), status("default/gone", Status.DELETED)])
-    cursor = log.head
-    await fill(log, [progress("default/gone", 1), *(progress("default/busy", percent) for percent in range(20))])
-
-    assert await read_all(log, cursor, Selection(server=status("default/gone").server)) == Gap(GapReason.EXPIRED)
-
-
-async def test_reading_one_object_ends_with_its_last_word_whatever_types_are_wanted(make_log: MakeLog) -> None:
+@pytest.mark.parametrize("types", [(EventType.PROGRESS,), (EventType.LOG,), (EventType.STATUS,), tuple(EventType)])
+@pytest.mark.parametrize("limit", [1, 2, 100])
+async def test_reading_one_object_ends_with_its_last_word_whatever_types_are_wanted(
+    make_log: MakeLog, types: tuple[EventType, ...], limit: int
+) -> None:
     log = make_log(100)
-    await fill(log, [status("default/a"), progress("default/a", 10)])
+    await fill(log, [status("default/a"), progress("default/a", 10), line("default/a")])
     last_word = await log.append(status("default/a", Status.DELETED))
-    await fill(log, [status("default/a", life=2)])
+    await fill(log, [status("default/a", life=2), progress("default/a", 10, life=2), line("default/a", life=2)])
 
-    batch = await log.read(
-        await start_of(log), Selection(uid=uid_of("default/a"), types=frozenset({EventType.PROGRESS})), limit=100
-    )
+    read = await replay(log, await start_of(log), only(*types, uid=uid_of("default/a")), limit=limit)
 
-    assert isinstance(batch, Batch)
-    assert [record.type for record in batch.records] == [EventType.PROGRESS]
-    assert (batch.position, batch.ended) == (last_word, True)
+    assert isinstance(read, Replay)
+    assert read.ended
+    assert {record.type for record in read.records} == set(types) - {EventType.METRICS}
+    assert all(record.id.seq <= last_word.seq for record in read.records)
 
 
 async def test_a_snapshot_has_progress_only_while_an_operation_is_open(make_log: MakeLog) -> None:
@@ -316,114 +274,111 @@ async def test_a_snapshot_has_progress_only_while_an_operation_is_open(make_log:
     assert after.position == log.head
 
 
-async def test_the_log_counts_what_it_was_given_and_what_it_holds(make_log: MakeLog) -> None:
+async def test_a_snapshot_has_the_newest_metrics(make_log: MakeLog) -> None:
     log = make_log(100)
-    await fill(log, [status("default/a"), progress("default/a", 10), progress("default/a", 20)])
+    await fill(log, [status("default/a"), status("default/b"), metrics("default/a", 1), metrics("default/a", 2)])
 
-    statistics = log.statistics()
+    measured, unmeasured = (await log.snapshot(EVERYTHING)).servers
 
-    assert statistics.appended == {EventType.STATUS: 1, EventType.PROGRESS: 2}
-    assert statistics.held == 3
-
-
-@dataclass
-class History:
-    """All that was ever appended: the oracle that a bounded log is compared with."""
-
-    events: list[tuple[EventId, Event]] = field(default_factory=list)
-
-    def wanted_after(self, cursor: int, selection: Selection) -> list[EventId]:
-        return [
-            event_id
-            for event_id, event in self.events
-            if event_id.seq > cursor and event.type in selection.types and selection.covers(event.server, event.uid)
-        ]
-
-    def must_hold(self, capacity: int) -> set[EventId]:
-        newest = {(event.uid, event.type): event_id for event_id, event in self.events}
-        return {event_id for event_id, _ in self.events[-capacity:]} | set(newest.values())
+    assert measured.metrics is not None
+    assert json.loads(measured.metrics.data)["cpu"] == 2
+    assert unmeasured.metrics is None
 
 
-SERVERS = ("default/a", "default/b", "team/c")
+async def test_a_line_alone_makes_no_server_known(make_log: MakeLog) -> None:
+    log = make_log(100)
+    await log.append(line("default/a"))
 
-stories = st.lists(
-    st.one_of(
-        st.builds(status, st.sampled_from(SERVERS), st.sampled_from([Status.RUNNING, Status.DEGRADED])),
-        st.builds(progress, st.sampled_from(SERVERS), st.integers(0, 99)),
-    ),
-    max_size=40,
-)
-
-selections = st.builds(
-    Selection,
-    types=st.sampled_from([frozenset(EventType), frozenset({EventType.STATUS}), frozenset({EventType.PROGRESS})]),
-    namespaces=st.sampled_from([None, frozenset({"default"}), frozenset({"team"})]),
-    uid=st.sampled_from([None, uid_of("default/a")]),
-)
+    assert (await log.snapshot(EVERYTHING, tail=10)).servers == ()
 
 
-@settings(max_examples=200)
-@given(story=stories, capacity=st.integers(1, 20), cursor=st.integers(0, 45), selection=selections, limit=st.integers(1, 9))
-def test_every_answer_is_a_replay_without_a_hole_or_a_declared_gap(
-    make_log: MakeLog, *, story: list[Event], capacity: int, cursor: int, selection: Selection, limit: int
-) -> None:
-    async def tell() -> None:
-        log = make_log(capacity)
-        history = History()
-        for event in story:
-            history.events.append((await log.append(event), event))
+class TestDemand:
+    """Who listens to what."""
 
-        answer = await read_all(log, EventId(log.head.epoch, cursor), selection, limit=limit)
+    def wants(self, demand: Demand, event: Event) -> bool:
+        return demand.wanted(event.type, event.server, event.uid)
 
-        wanted = history.wanted_after(cursor, selection)
-        if cursor > log.head.seq:
-            assert answer == Gap(GapReason.AHEAD)
-        elif isinstance(answer, Gap):
-            # No server was deleted here, so a gap is declared only where something wanted is really lost.
-            assert not set(wanted) <= history.must_hold(capacity)
-        else:
-            assert [record.id for record in answer] == wanted
-        assert log.statistics().held == len(history.must_hold(capacity))
+    @pytest.mark.parametrize(
+        ("selection", "wanted"),
+        [
+            (Selection(), ["a log", "a metrics", "a status", "b log", "reborn log"]),
+            (only(EventType.LOG), ["a log", "b log", "reborn log"]),
+            (only(EventType.METRICS), ["a metrics"]),
+            (only(EventType.LOG, uid=uid_of("default/a")), ["a log"]),
+            (only(EventType.LOG, server=status("default/a").server), ["a log", "reborn log"]),
+            (only(EventType.LOG, namespaces=frozenset({"team", "other"})), ["b log"]),
+            (only(EventType.LOG, level=LogLevel.FATAL, grep="nowhere"), ["a log", "b log", "reborn log"]),
+        ],
+    )
+    async def test_what_somebody_listens_to_is_wanted_as_long_as_they_do(
+        self, make_log: MakeLog, selection: Selection, wanted: list[str]
+    ) -> None:
+        log = make_log(10)
+        events = {
+            "a log": line("default/a"),
+            "a metrics": metrics("default/a"),
+            "a status": status("default/a"),
+            "b log": line("team/b"),
+            "reborn log": line("default/a", life=2),
+        }
 
-    asyncio.run(tell())
+        before = [name for name, event in events.items() if self.wants(log.demand, event)]
+        with log.listening(selection):
+            during = [name for name, event in events.items() if self.wants(log.demand, event)]
+        after = [name for name, event in events.items() if self.wants(log.demand, event)]
+
+        assert (before, during, after) == ([], wanted, [])
+
+    async def test_it_lasts_until_the_last_listener_has_left_however(self, make_log: MakeLog) -> None:
+        log = make_log(10)
+        wanted = []
+        with log.listening(EVERYTHING):
+            with pytest.raises(RuntimeError), log.listening(EVERYTHING):
+                raise RuntimeError("the subscriber's connection broke")
+            wanted.append(self.wants(log.demand, line("default/a")))
+        wanted.append(self.wants(log.demand, line("default/a")))
+
+        assert wanted == [True, False]
+
+    async def test_the_longest_tail_of_those_who_listen_to_the_log_counts(self, make_log: MakeLog) -> None:
+        log = make_log(10)
+        server, uid = status("default/a").server, uid_of("default/a")
+        tails = [log.demand.tail(server, uid)]
+        with log.listening(only(EventType.METRICS), tail=5000), log.listening(only(EventType.LOG, uid=uid), tail=10):
+            tails.append(log.demand.tail(server, uid))
+            with log.listening(EVERYTHING, tail=200), log.listening(EVERYTHING, tail=200):
+                tails.append(log.demand.tail(server, uid))
+            with log.listening(only(EventType.LOG, namespaces=frozenset({"team"})), tail=300):
+                tails.append(log.demand.tail(server, uid))
+        tails.append(log.demand.tail(server, uid))
+
+        assert tails == [0, 10, 200, 10, 0]
+
+    async def test_a_change_wakes_those_who_serve_it(self, make_log: MakeLog) -> None:
+        log = make_log(10)
+        versions = [0]
+        heard = asyncio.Event()
+
+        async def serve() -> None:
+            while len(versions) < 3:
+                versions.append(await log.demand.changed(versions[-1]))
+                heard.set()
+
+        async def come_and_go(log: EventLog) -> None:
+            with log.listening(EVERYTHING):
+                await heard.wait()
+
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            tasks.create_task(serve())
+            tasks.create_task(come_and_go(log))
+
+        assert versions == sorted(set(versions))
+        # Whoever has served an older version is told at once.
+        assert await log.demand.changed(0) == versions[-1]
 
 
-lives = st.lists(
-    st.tuples(st.sampled_from(SERVERS), st.sampled_from([Status.RUNNING, Status.DELETED]), st.booleans()), max_size=40
-)
+async def test_a_line_and_a_follow_are_log_events_alike(make_log: MakeLog) -> None:
+    log = make_log(10)
+    ids = await fill(log, [follow("default/a"), line("default/a"), follow("default/a", Follow.ENDED)])
 
-
-@settings(max_examples=200)
-@given(story=lives, capacity=st.integers(1, 12), draw=st.data())
-def test_no_deletion_is_lost_in_silence(
-    make_log: MakeLog, story: list[tuple[str, Status, bool]], capacity: int, draw: st.DataObject
-) -> None:
-    """Servers live, are deleted and come back under their names; whatever was forgotten meanwhile, no answer has a hole."""
-
-    async def tell() -> None:
-        log = make_log(capacity)
-        history = History()
-        life = dict.fromkeys(SERVERS, 1)
-        phases: dict[str, Status] = {}
-        for name, said, with_progress in story:
-            events = [progress(name, 10, life=life[name])] if with_progress else []
-            events.append(status(name, said, life=life[name]))
-            for event in events:
-                history.events.append((await log.append(event), event))
-            phases[uid_of(name, life[name])] = said
-            if said is Status.DELETED:
-                life[name] += 1
-
-        cursor = draw.draw(st.integers(0, log.head.seq))
-        answer = await read_all(log, EventId(log.head.epoch, cursor), limit=5)
-        wanted = history.wanted_after(cursor, EVERYTHING)
-        if isinstance(answer, Gap):
-            assert not set(wanted) <= {event_id for event_id, _ in history.events[-capacity:]}
-        else:
-            assert [record.id for record in answer] == wanted
-
-        known = {server.uid: server.phase for server in (await log.snapshot(EVERYTHING)).servers}
-        assert known.items() <= phases.items()
-        assert {uid for uid, phase in phases.items() if phase is not Status.DELETED} <= known.keys()
-
-    asyncio.run(tell())
+    assert [record.id for record in await records_after(log, await start_of(log), only(EventType.LOG))] == ids

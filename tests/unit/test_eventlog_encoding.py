@@ -14,10 +14,10 @@ from mcp_operator.eventlog.encoding import MAX_EVENT_BYTES, encode, shorten, tim
 from mcp_operator.eventlog.log import EventId, Selection
 from mcp_operator.eventlog.memory import MemoryLog
 from mcp_operator.model.causes import Cause
-from mcp_operator.model.events import Event, Payload
+from mcp_operator.model.events import Event, LogPayload, Payload
 from mcp_operator.model.operations import InstanceStep
 from mcp_operator.model.statuses import Status
-from tests.events import progress, status, uid_of
+from tests.events import line, metrics, progress, status, uid_of
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 ENVELOPE = ("id", "type", "server", "uid", "time", "key", "late")
@@ -90,6 +90,39 @@ def test_any_text_stays_on_its_line_and_comes_back(text: str) -> None:
 
 def test_half_a_surrogate_pair_does_no_harm() -> None:
     assert to_json({"message": "\ud800"}) == b'{"message":"?"}'
+    assert json.loads(encoded(line("default/weather", "\ud800", fields={"\udc00": ["\ud800"]})))["msg"] == "?"
+
+
+@given(
+    event=st.builds(
+        line,
+        st.just("default/weather"),
+        st.text(),
+        fields=st.none()
+        | st.dictionaries(st.text(), st.text() | st.integers() | st.floats(allow_nan=False) | st.lists(st.text())),
+    )
+)
+def test_quick_json_says_the_same(event: Event) -> None:
+    told = json.loads(encoded(event))
+
+    payload = json.loads(json.dumps(event.payload.to_json_object()))
+    assert {name: value for name, value in told.items() if name in payload} == payload
+
+
+def test_null_fields_stay() -> None:
+    told = json.loads(encoded(line("default/weather")))
+
+    assert list(told)[6:] == [field.alias for field in LogPayload.model_fields.values()]
+    assert (told["fields"], told["cause"], told["follow"]) == (None, None, None)
+
+
+def test_what_is_no_number_in_json_is_null() -> None:
+    line_of_json = line("default/weather", fields={"rate": float("nan"), "limits": [float("inf"), 1.5]})
+    half_a_pair = line("default/weather", "\ud800", fields={"rate": float("nan")})
+
+    assert json.loads(encoded(line_of_json))["fields"] == {"rate": None, "limits": [None, 1.5]}
+    assert json.loads(encoded(half_a_pair))["fields"] == {"rate": None}
+    assert json.loads(encoded(metrics("default/weather", float("inf"))))["cpu"] is None
 
 
 def test_a_long_message_is_cut_between_characters() -> None:
@@ -110,6 +143,36 @@ def test_strings_are_cut_before_arrays() -> None:
     assert len(told["causes"]) == 100
     assert {cause["reason"] for cause in told["causes"]} == {"Crash"}
     assert all(cause["message"].endswith("…") for cause in told["causes"])
+
+
+def test_a_long_line_is_cut_once_and_says_so_once() -> None:
+    cut_before = encoded(line("default/weather", "short", truncated=True))
+    cut_here = encoded(line("default/weather", "x" * 70_000))
+
+    for told in (cut_before, cut_here):
+        assert told.count(b'"truncated":true') == told.count(b'"truncated"') == 1
+    assert list(json.loads(cut_here)) == list(json.loads(cut_before))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {f"{number:07}": number for number in range(6000)},
+        {"x" * 62_000: 1},
+        {"deep": {f"{number:07}": {"x": ["y" * 20] * 9} for number in range(400)}},
+        {f"{number}": "x" * 100 for number in range(1000)},
+    ],
+    ids=["many", "a long name", "nested", "many strings"],
+)
+def test_whatever_a_pod_prints_as_json_fits(fields: dict[str, Any]) -> None:
+    event = line("default/weather", "GET /mcp", fields=fields)
+
+    data = encoded(event)
+    told = json.loads(data)
+
+    assert len(data) <= MAX_EVENT_BYTES
+    assert (told["msg"], told["truncated"]) == ("GET /mcp", True)
+    assert told["fields"].keys() <= fields.keys()
 
 
 def test_a_thousand_instances_are_shortened_too() -> None:

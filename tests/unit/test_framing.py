@@ -21,6 +21,7 @@ from tests.events import progress, status
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 NOON_JSON = b'"time":"2026-11-23T12:00:00.000Z"'
 CURSOR = EventId("3f9c", 42)
+LATER = EventId("3f9c", 99)
 
 
 def record(data: bytes = b'{"id":"3f9c-42","type":"status"}') -> Record:
@@ -72,6 +73,18 @@ def read(stream: bytes) -> list[Message]:
         (
             framing.reset_frame(time=NOON, cursor=CURSOR, reason="epoch", named=False),
             b'data: {"type":"reset",%b,"cursor":"3f9c-42","reason":"epoch"}\n\n' % NOON_JSON,
+        ),
+        (
+            framing.dropped_frame(
+                time=NOON, types=(EventType.METRICS, EventType.LOG), count=None, after=CURSOR, before=LATER, named=True
+            ),
+            b'event: dropped\ndata: {"type":"dropped",%b,"cursor":"3f9c-42","types":["log","metrics"],"count":null,'
+            b'"after":"3f9c-42","before":"3f9c-99"}\n\n' % NOON_JSON,
+        ),
+        (
+            framing.dropped_frame(time=NOON, types=(EventType.LOG,), count=7, after=CURSOR, before=LATER, named=False),
+            b'data: {"type":"dropped",%b,"cursor":"3f9c-42","types":["log"],"count":7,"after":"3f9c-42","before":"3f9c-99"}\n\n'
+            % NOON_JSON,
         ),
         (
             framing.bye_frame(time=NOON, retry_ms=2000, cursor=CURSOR, reason="shutdown"),

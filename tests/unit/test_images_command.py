@@ -49,7 +49,7 @@ def test_an_installed_package_tells_its_version_and_not_where_it_was_built(tmp_p
     roots = [tmp_path / "one", tmp_path / "another"]
     for root in roots:
         step = [sys.executable, "-I", str(STEPS), "--root", str(root), "application", str(package), "--project", str(project)]
-        subprocess.run(step, check=True, timeout=30)
+        subprocess.run(step, check=True, timeout=120)
 
     sources = [root / "app/src" for root in roots]
     assert [each.version for each in metadata.distributions(name="my-tool", path=[str(sources[0])])] == ["1.2"]

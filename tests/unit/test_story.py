@@ -26,12 +26,22 @@ class Recording:
         self._append(type="progress", kind=kind, percent=40, outcome=None)
         self._append(type="progress", kind=kind, percent=100, outcome=outcome)
 
+    def call(self) -> None:
+        self._append(type="log", level="info", msg="listening", fields={"port": 8080})
+        self._append(type="log", level="info", msg="request", fields={"method": "tools/call", "tool": "add"})
+
+    def metrics(self, cpu: float | None) -> None:
+        self._append(type="metrics", cpu=cpu, memory=48.2, requests=1)
+
 
 def whole_story() -> Recording:
     recording = Recording()
     recording.status("deploying", desired=1)
     recording.operation("rollout")
     recording.status("running", desired=1)
+    recording.call()
+    recording.metrics(None)
+    recording.metrics(0.4)
     recording.operation("scale")
     recording.status("running", desired=3)
     recording.operation("rollout")

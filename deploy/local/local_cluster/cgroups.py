@@ -6,7 +6,7 @@ from pathlib import Path
 
 from local_cluster.errors import ClusterError
 
-REMOVE_SECONDS = 10.0
+REMOVE_SECONDS = 60.0
 """How long a control group may stay busy after its last process ended."""
 
 _MOUNTS = Path("/proc/self/mounts")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from local_cluster.errors import ClusterError
 
-END_SECONDS = 15.0
+END_SECONDS = 60.0
 """How long a killed process may take to end; a node ends with all that runs in it."""
 
 

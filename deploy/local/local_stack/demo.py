@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,25 +12,32 @@ import click
 from local_stack.recording import Recording, read, recorded
 from local_stack.stack import SAMPLE, Stack, started
 from local_stack.story import STORY, Chapter, EventJson, Step, chapters
+from local_stack.watching import watched
 
 STEP_SECONDS = 120.0
 """How long one step may take until the demo gives up on it."""
 
-_COLOURS = {"running": "green", "deleted": "green", "stopped": "green", "failed": "red", "degraded": "yellow"}
+SHOWN_SECONDS = 5.0
+"""How long the demo waits for `watch` to have shown what the recording has: only the order on the screen depends on it."""
+
+TYPES = ("status", "progress", "metrics", "log")
 
 
 def tell(*, directory: Path, recording: Path) -> bool:
     """Start a cluster, go through the story, stop the cluster; whether every step showed in the stream."""
     recording.parent.mkdir(parents=True, exist_ok=True)
     with started(name="demo", directory=directory, port=0) as stack:
-        click.echo(f"\nThe stream, recorded by curl -N {stack.gateway}/api/events into {_short(recording)}:")
-        with recorded(f"{stack.gateway}/api/events", recording) as growing:
+        click.echo(f"\nmcp-operator watch --gateway {stack.gateway}")
+        click.echo(f"(recorded beside it: curl -N {stack.gateway}/api/events > {_short(recording)})")
+        with recorded(f"{stack.gateway}/api/events", recording) as growing, watched(stack.gateway) as screen:
             for step, act in zip(STORY, _acts(stack), strict=True):
                 _heading(step.title)
                 act()
-                if not _follow(step, growing):
+                last = _await(step, growing)
+                if last is None:
                     click.secho(f"This step did not show within {STEP_SECONDS:.0f} s.", fg="red", color=_coloured())
                     break
+                screen.shows(last, within=SHOWN_SECONDS)
     result = chapters(STORY, read(recording))
     _table(result)
     return all(chapter.complete for chapter in result)
@@ -44,6 +52,8 @@ def _acts(stack: Stack) -> Sequence[Callable[[], object]]:
     return (
         stack.apply_sample,
         lambda: None,
+        stack.call_sample,
+        lambda: None,
         lambda: stack.kubectl("scale", "mcpserver", SAMPLE, "--replicas=3"),
         lambda: set_image(stack.sample_next),
         lambda: set_image("registry.invalid/nobody/has:this"),
@@ -52,31 +62,15 @@ def _acts(stack: Stack) -> Sequence[Callable[[], object]]:
     )
 
 
-def _follow(step: Step, growing: Recording) -> bool:
-    """Show events as they come until the step is told."""
+def _await(step: Step, growing: Recording) -> EventJson | None:
+    """Wait until the step is told; the event that ends it."""
     told: list[EventJson] = []
-    while event := growing.until(within=STEP_SECONDS):
+    deadline = time.monotonic() + STEP_SECONDS
+    while event := growing.until(within=max(0.0, deadline - time.monotonic())):
         told.append(event)
-        click.echo(_line(event), color=_coloured())
         if step.told(told):
-            return True
-    return False
-
-
-def _line(event: EventJson) -> str:
-    clock = event["time"][11:23]
-    if event["type"] == "progress":
-        filled = event["percent"] // 5
-        bar = "█" * filled + "░" * (20 - filled)
-        outcome = f" {event['outcome']}" if event["outcome"] else ""
-        return click.style(f"  {clock}  progress  {bar} {event['percent']:3} %  {event['kind']}{outcome}", dim=True)
-    status = click.style(f"{event['status']:<11}", fg=_COLOURS.get(event["status"], "cyan"), bold=True)
-    causes = "".join(f"\n{' ' * 16}{click.style(_cause(cause), fg='red')}" for cause in event["causes"])
-    return f"  {clock}  status    {status} {event['instances']}/{event['desired']}  {_fit(event['message'], 44)}{causes}"
-
-
-def _cause(cause: EventJson) -> str:
-    return _fit(f"{cause['state']} cause {cause['reason']}: {cause['message']}", 16)
+            return event
+    return None
 
 
 def _fit(text: str, column: int) -> str:
@@ -92,13 +86,15 @@ def _heading(title: str) -> None:
 def _table(result: Sequence[Chapter]) -> None:
     """The closing table, computed from the recording alone."""
     click.secho("\nWhat the recording tells:", bold=True, color=_coloured())
-    click.echo(f"  {'step':<14}{'seconds':>8}{'status':>8}{'progress':>10}   {'told':<6}cause")
+    types = "".join(f"{name:>{len(name) + 2}}" for name in TYPES)
+    click.echo(f"  {'step':<14}{'seconds':>8}{types}   {'told':<6}cause")
     for chapter in result:
         told = "yes" if chapter.complete else "NO"
         counts = chapter.counts
         cause = (chapter.cause or "-") if chapter.complete else "-"
-        line = f"  {chapter.step.title:<14}{chapter.seconds:>8.1f}{counts['status']:>8}{counts['progress']:>10}   {told:<6}"
-        click.secho(line + _fit(cause, 52), fg=None if chapter.complete else "red", color=_coloured())
+        figures = "".join(f"{counts[name]:>{len(name) + 2}}" for name in TYPES)
+        line = f"  {chapter.step.title:<14}{chapter.seconds:>8.1f}{figures}   {told:<6}"
+        click.secho(line + _fit(cause, len(line)), fg=None if chapter.complete else "red", color=_coloured())
 
 
 def _coloured() -> bool | None:

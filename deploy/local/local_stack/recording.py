@@ -13,7 +13,7 @@ from pathlib import Path
 from local_stack.sse import Parser
 from local_stack.story import EventJson
 
-CONTROL_FRAMES = frozenset({"hello", "bookmark", "reset", "bye"})
+CONTROL_FRAMES = frozenset({"hello", "bookmark", "reset", "dropped", "bye"})
 
 _LOOK_EVERY_SECONDS = 0.05
 

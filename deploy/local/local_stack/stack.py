@@ -5,6 +5,7 @@ The commands (`make up`, `make demo`) and the tests on a real cluster all start 
 
 import http.client
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -64,6 +65,20 @@ class Stack:
         """Apply deploy/samples/hello.yaml, with the image as it was built now, in the default namespace."""
         manifest = (REPOSITORY / "deploy/samples/hello.yaml").read_text().replace(SAMPLE_IMAGE, self.sample)
         self.kubectl("apply", "--namespace=default", "--filename=-", input=manifest)
+
+    def call_sample(self) -> None:
+        """Call a tool of the sample server, through its Service, as an MCP client in the cluster does.
+
+        Raises:
+            StackError: the call failed.
+        """
+        address = self.kubectl(
+            "get", "service", SAMPLE, "--namespace=default", "--output=jsonpath={.spec.clusterIP}:{.spec.ports[0].port}"
+        )
+        argv = self.cluster.nsenter([sys.executable, str(Path(__file__).with_name("calling.py")), f"http://{address}/mcp"])
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=READY_SECONDS)
+        if done.returncode != 0:
+            raise StackError(f"calling a tool of {SAMPLE} failed: {done.stderr.strip()}")
 
     def install(self, operator: str) -> None:
         """Install the operator with this image, or update it, and wait until its gateway answers."""

@@ -81,6 +81,17 @@ def _running(events: Sequence[EventJson], *, after: str, desired: int) -> bool:
     return succeeded and _last(events, type="status", status="running", desired=desired, instances=desired)
 
 
+def _called(events: Sequence[EventJson]) -> bool:
+    """The newest event is the line that the server printed when a client called its tool."""
+    return _last(events, type="log", msg="request") and (events[-1]["fields"] or {}).get("method") == "tools/call"
+
+
+def _measured(events: Sequence[EventJson]) -> bool:
+    """The newest event has every figure of the server."""
+    figures = ("cpu", "memory", "requests")
+    return _last(events, type="metrics") and all(events[-1][figure] is not None for figure in figures)
+
+
 def _cause_told(events: Sequence[EventJson]) -> bool:
     return any(cause["state"] == "active" for cause in events[-1].get("causes", ()))
 
@@ -92,6 +103,8 @@ def _repaired(events: Sequence[EventJson]) -> bool:
 STORY = (
     Step("create", lambda events: _last(events, type="status", status="deploying")),
     Step("ready", lambda events: _running(events, after="rollout", desired=1)),
+    Step("log lines", _called),
+    Step("metrics", _measured),
     Step("scale 1 to 3", lambda events: _running(events, after="scale", desired=3)),
     Step("new image", lambda events: _running(events, after="rollout", desired=3)),
     Step("broken image", _cause_told),

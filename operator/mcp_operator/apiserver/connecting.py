@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 _CONNECT_SECONDS = 5.0
 _REQUEST_SECONDS = 15.0
 _PAGE_SECONDS = 60.0
+_WEBSOCKET_TIMEOUT = aiohttp.ClientWSTimeout(ws_close=1.0)
+"""Only saying goodbye has a limit: whoever reads knows how long silence is normal."""
 _LOGIN_AGAIN_SECONDS = 10.0
 """A connection younger than this isn't replaced on a 401: the credentials are wrong, not old."""
 
@@ -168,6 +170,34 @@ class Api:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=silence)
         async with self._answer("GET", POD.path(namespace, pod, "log"), query=query, timeout=timeout) as answer:
             yield answer.content.iter_any()
+
+    async def open_websocket(self, path: str, *, query: Mapping[str, str], protocol: str) -> aiohttp.ClientWebSocketResponse:
+        """Begin a WebSocket connection that speaks a subprotocol; the caller closes it.
+
+        Raises:
+            ApiError: refused (the API server's sentence is lost then: the status alone says why), or cut off.
+        """
+        connection = await self._connect()
+        configuration = connection.configuration
+        url = yarl.URL(configuration.host.rstrip("/") + path, encoded=True).with_query(query)
+        try:
+            async with asyncio.timeout(self._request_seconds):
+                return await connection.session.ws_connect(
+                    url,
+                    protocols=(protocol,),
+                    headers=await authorization(configuration),
+                    server_hostname=configuration.tls_server_name or None,
+                    timeout=_WEBSOCKET_TIMEOUT,
+                )
+        except TimeoutError:
+            raise ApiError(status=None, reason="TimedOut", message=f"{path}: no answer in time") from None
+        except aiohttp.WSServerHandshakeError as error:
+            refused = ApiError(status=error.status, reason="Refused", message=f"{path}: no WebSocket here")
+            if refused.unauthorized:
+                await self._renew(connection)
+            raise refused from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise ApiError(status=None, reason="Unreachable", message=f"{path}: {str(error) or type(error).__name__}") from error
 
     async def create(self, kind: Kind, namespace: str, manifest: Object) -> Object:
         """Create one object."""

@@ -9,8 +9,9 @@ read families; a family is named by the server's UID and outlives the server's o
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from mcp_operator.apiserver.kinds import DEPLOYMENT, EVENT, MCP_SERVER, POD, REPLICA_SET, SERVICE, Kind
 from mcp_operator.cluster.objects import name_of, uid_of
@@ -98,6 +99,14 @@ class Families:
     def servers(self) -> set[str]:
         """UIDs of the servers that exist."""
         return set(self._servers)
+
+    def server(self, uid: str) -> Object | None:
+        """The MCPServer of this UID, while it exists."""
+        return self._servers.get(uid)
+
+    def names(self) -> Mapping[str, ServerName]:
+        """Every server by its UID, with those that are deleted and not yet forgotten."""
+        return MappingProxyType(self._names)
 
     def named(self, kind: Kind, name: ServerName) -> Object | None:
         """The Deployment or Service of this name, whoever owns it, as far as it has our labels."""

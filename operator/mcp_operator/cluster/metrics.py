@@ -37,6 +37,12 @@ class ClusterMetrics:
             buckets=(0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5),
             registry=registry,
         )
+        self.crashes = Counter(
+            "mcp_operator_crashes_read",
+            "Crashes whose last lines were asked for, by what came of it: told, empty, failed.",
+            ["result"],
+            registry=registry,
+        )
         self.trigger_restarts = Counter(
             "mcp_operator_trigger_restarts", "Times that kopf ended by itself and was started again.", registry=registry
         )

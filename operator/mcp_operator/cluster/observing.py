@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from mcp_operator.cluster.grouping import Families, Family
 from mcp_operator.cluster.metrics import ClusterMetrics
+from mcp_operator.cluster.podlogs.crashing import CrashReader
 from mcp_operator.cluster.queueing import WorkQueue
 from mcp_operator.cluster.recording import Recorder
 from mcp_operator.cluster.reporting import Reporter
@@ -47,6 +48,7 @@ class Observer:
         log: EventLog,
         reporter: Reporter,
         recorder: Recorder,
+        crashes: CrashReader,
         applied: Mapping[str, Applied],
         metrics: ClusterMetrics,
         on_deleted: Callable[[str], None],
@@ -55,6 +57,7 @@ class Observer:
         self._log = log
         self._reporter = reporter
         self._recorder = recorder
+        self._crashes = crashes
         self._applied = applied
         self._metrics = metrics
         self._on_deleted = on_deleted
@@ -104,6 +107,7 @@ class Observer:
         self._states[family.uid] = state
         for event in tell(previous, state):
             await self._log.append(event)
+        self._crashes.evaluated(previous, state)
         if family.server is not None:
             self._recorder.record(family.server, previous, state)
         if state.due is not None:

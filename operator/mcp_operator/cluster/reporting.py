@@ -52,6 +52,11 @@ class _Report:
             return False
         return bool(_without_nulls(self.wanted) != status)
 
+    @property
+    def pause(self) -> float:
+        """Seconds until it may be written again."""
+        return max(0.0, self.written_at + _SECONDS_BETWEEN_WRITES - time.monotonic())
+
 
 class Reporter:
     """Keeps the status subresource of each server as it was last told to."""
@@ -74,7 +79,7 @@ class Reporter:
         """
         report = self._take(server, status)
         if report.due:
-            self._queue.add(uid_of(server), after=max(0.0, report.written_at + _SECONDS_BETWEEN_WRITES - time.monotonic()))
+            self._queue.add(uid_of(server), after=report.pause)
 
     async def persist(self, server: Object, status: MCPServerStatus) -> None:
         """Write the status now, unless it stands there already; returns when it does.
@@ -108,7 +113,11 @@ class Reporter:
 
     async def _work(self, uid: str) -> None:
         report = self._reports.get(uid)
-        if report is not None:
+        if report is None:
+            return
+        if pause := report.pause:  # a write has begun since this one was asked for
+            self._queue.add(uid, after=pause)
+        else:
             await self._write(report)
 
     async def _write(self, report: _Report) -> None:

@@ -16,7 +16,13 @@ from mcp_operator.apiserver.kinds import DEPLOYMENT, EVENT, MCP_SERVER, OURS, PO
 from mcp_operator.cluster.applying import Applier
 from mcp_operator.cluster.grouping import Families
 from mcp_operator.cluster.metrics import ClusterMetrics
+from mcp_operator.cluster.objects import uid_of
 from mcp_operator.cluster.observing import Observer
+from mcp_operator.cluster.podlogs.crashing import CrashReader
+from mcp_operator.cluster.podlogs.following import LINGER_SECONDS, LogFollowing
+from mcp_operator.cluster.podlogs.metrics import FollowingMetrics
+from mcp_operator.cluster.podmetrics.metrics import SamplingMetrics
+from mcp_operator.cluster.podmetrics.sampling import Sampler
 from mcp_operator.cluster.reconciling import Reconciler
 from mcp_operator.cluster.recording import Recorder
 from mcp_operator.cluster.reflecting import Reflector, whole, without_managed_fields
@@ -57,6 +63,7 @@ class Cluster:
         instance: name of this operator among others, for Kubernetes Events.
         registry: of the metrics.
         load: reads the credentials.
+        log_linger_seconds: for how long a server's logs are followed after its last listener has gone.
     """
 
     def __init__(
@@ -67,18 +74,21 @@ class Cluster:
         instance: str,
         registry: CollectorRegistry,
         load: Callable[[], Awaitable[Configuration]] = load_configuration,
+        log_linger_seconds: float = LINGER_SECONDS,
     ) -> None:
         self._api = Api(load=load)
         self._families = Families()
         metrics = ClusterMetrics(registry)
         self._reporter = Reporter(self._api, metrics=metrics)
         self._recorder = Recorder(self._api, instance=instance)
+        self._crashes = CrashReader(self._api, self._families, log=log, metrics=metrics)
         applied: dict[str, Applied] = {}
         self._observer = Observer(
             self._families,
             log=log,
             reporter=self._reporter,
             recorder=self._recorder,
+            crashes=self._crashes,
             applied=applied,
             metrics=metrics,
             on_deleted=self._reporter.forget,
@@ -90,6 +100,10 @@ class Cluster:
             on_applied=self._observer.changed,
             metrics=metrics,
         )
+        self._logs = LogFollowing(
+            self._families, api=self._api, log=log, metrics=FollowingMetrics(registry), linger=log_linger_seconds
+        )
+        self._sampler = Sampler(self._families, api=self._api, log=log, metrics=SamplingMetrics(registry))
         self._trigger = Trigger(namespaces=namespaces, load=load, on_change=self._reconciler.server_changed, metrics=metrics)
         self._reflectors = [
             Reflector(
@@ -129,16 +143,21 @@ class Cluster:
             for reflector in self._reflectors:
                 await reflector.synced.wait()
             tasks.create_task(self._observer.run(), name="observing")
+            tasks.create_task(self._crashes.run(), name="reading last lines")
             tasks.create_task(self._reconciler.run(), name="reconciling")
+            tasks.create_task(self._logs.run(), name="following logs")
+            tasks.create_task(self._sampler.run(), name="sampling")
             tasks.create_task(self._trigger.run(), name="triggering")
 
     def _take(self, kind: Kind, change: Change) -> None:
         """Where all facts come in: sort the change into its family, and have whoever is concerned look."""
         for uid in self._families.take(kind, change):
             self._observer.changed(uid)
+            self._logs.changed(uid)
             if kind in _APPLIED:
                 self._reconciler.child_changed(uid, change)
         if kind is MCP_SERVER:
+            self._sampler.changed(uid_of(change.object))
             metadata = change.object["metadata"]
             if change.new is None:
                 self._reconciler.server_deleted(metadata["uid"])

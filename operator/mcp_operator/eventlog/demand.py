@@ -50,6 +50,7 @@ class Listeners:
         return self._version
 
     def _count(self, keys: list[tuple[EventType, _Scope]], tail: int, listeners: int) -> None:
+        known = len(self._tails)
         for key in keys:
             counts = self._tails[key]
             counts[tail] += listeners
@@ -57,9 +58,10 @@ class Listeners:
                 del counts[tail]
             if not counts:
                 del self._tails[key]
-        self._version += 1
-        self._moved.set()
-        self._moved = asyncio.Event()
+        if len(self._tails) != known:
+            self._version += 1
+            self._moved.set()
+            self._moved = asyncio.Event()
 
 
 def _scopes(selection: Selection) -> list[_Scope]:

@@ -3,20 +3,26 @@
 import json
 import re
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
+from pydantic_core import PydanticSerializationError
+
 from mcp_operator.eventlog.log import EventId
-from mcp_operator.model.events import Event
+from mcp_operator.model.events import Event, Payload
 
 MAX_EVENT_BYTES = 59 * 1024
 """Bound of one event's JSON. A whole SSE frame stays under 60 KiB with it: common clients read at most 64 KiB per event."""
 
 _STRING_BYTES = (16384, 4096, 1024, 256)
 _ARRAY_ITEMS = (1024, 256, 64, 16, 4, 1, 0)
+_OBJECT_MEMBERS = (64, 16, 4, 0)
 
 # JSON escapes what is below U+0020. These may stand in it as they are, but some readers of lines split at them (Python's
 # str.splitlines does) and some terminals obey them (C1 controls).
 _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029]")
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def encode(event: Event, *, event_id: EventId, time: datetime) -> bytes:
@@ -38,43 +44,60 @@ def encode(event: Event, *, event_id: EventId, time: datetime) -> bytes:
     if event.late:
         envelope["late"] = True
     head = to_json(envelope)
-    payload = shorten(event.payload.to_json_object(), MAX_EVENT_BYTES - len(head))
+    limit = MAX_EVENT_BYTES - len(head)
+    payload = _payload_json(event.payload)
+    if len(payload) > limit:
+        payload = shorten(event.payload.to_json_object(), limit)
     return head[:-1] + b"," + payload[1:]
+
+
+def _payload_json(payload: Payload) -> bytes:
+    try:
+        return _harmless(payload.model_dump_json(by_alias=True))
+    except PydanticSerializationError:  # a lone surrogate
+        return to_json(payload.to_json_object())
 
 
 def to_json(value: object) -> bytes:
     """Compact JSON on one line, in UTF-8, harmless to line readers and terminals; lone surrogates become question marks."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _harmless(_ENCODER.encode(value))
+
+
+def _harmless(text: str) -> bytes:
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode("utf-8", "replace")
 
 
 def shorten(value: dict[str, Any], limit: int) -> bytes:
-    """The object's JSON in at most `limit` bytes: its longest strings are cut first, then its longest arrays.
+    """The object's JSON in at most `limit` bytes: its longest strings are cut first, then its longest arrays, then its objects.
 
-    Objects keep all their fields. What was cut shows as `truncated: true` in the outermost object.
+    It keeps all its own fields. What was cut shows as `truncated: true` among them.
 
     Raises:
-        ValueError: the object is still too large with short strings and empty arrays.
+        ValueError: the object is still too large with short strings and empty arrays and objects.
     """
     encoded = to_json(value)
     if len(encoded) <= limit:
         return encoded
-    steps = [(size, None) for size in _STRING_BYTES] + [(_STRING_BYTES[-1], items) for items in _ARRAY_ITEMS]
-    for string_bytes, array_items in steps:
-        encoded = to_json({**_cut(value, string_bytes, array_items), "truncated": True})
+    shortest, fewest = _STRING_BYTES[-1], _ARRAY_ITEMS[-1]
+    steps: list[tuple[int, int | None, int | None]] = [(size, None, None) for size in _STRING_BYTES]
+    steps += [(shortest, items, None) for items in _ARRAY_ITEMS]
+    steps += [(shortest, fewest, members) for members in _OBJECT_MEMBERS]
+    for step in steps:
+        encoded = to_json({**{key: _cut(inner, *step) for key, inner in value.items()}, "truncated": True})
         if len(encoded) <= limit:
             return encoded
     raise ValueError(f"an object of {len(to_json(value))} bytes can't be shortened to {limit}: it has too many fields")
 
 
-def _cut(value: Any, string_bytes: int, array_items: int | None) -> Any:
+def _cut(value: Any, string_bytes: int, array_items: int | None, object_members: int | None) -> Any:
+    bounds = (string_bytes, array_items, object_members)
     match value:
         case str() if len(encoded := value.encode("utf-8", "replace")) > string_bytes:
             return encoded[: string_bytes - len("…".encode())].decode("utf-8", "ignore") + "…"
         case list():
-            return [_cut(item, string_bytes, array_items) for item in value[:array_items]]
+            return [_cut(item, *bounds) for item in value[:array_items]]
         case dict():
-            return {key: _cut(item, string_bytes, array_items) for key, item in value.items()}
+            return {key: _cut(inner, *bounds) for key, inner in islice(value.items(), object_members)}
         case _:
             return value
 

@@ -1,7 +1,7 @@
 """What an event log promises, whatever holds its events.
 
 Writers (`app` on behalf of the cluster side, later gateways) append events; readers (`gateway`) hold a position and move it.
-`MemoryLog` in this room is one implementation; tests/unit/test_eventlog_contract.py holds any implementation to this page.
+`MemoryLog` in this room is one implementation; tests/unit/test_eventlog_contract*.py hold any implementation to this page.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from mcp_operator.model.events import Event, EventType, LogLevel
 from mcp_operator.model.servers import ServerName
 from mcp_operator.model.statuses import Status
+
+EXPENDABLE = frozenset({EventType.METRICS, EventType.LOG})
+"""Types of which a reader may miss some and go on, if it is told where. Of the others it must miss none."""
 
 _EVENT_ID = re.compile(r"([0-9a-z]{1,32})-(0|[1-9][0-9]{0,18})", re.ASCII)
 
@@ -87,7 +90,8 @@ class Selection:
     level: LogLevel | None = None
     """Of log events only lines at least as grave as this."""
     grep: str | None = None
-    """Of log events only lines whose `msg` contains this literally."""
+    """Of log events only lines whose `msg` contains this literally. Events of other types pass both, and of those log events
+    that tell no line only what announces a loss."""
 
     def covers(self, server: ServerName, uid: str) -> bool:
         """Whether it is about this server at all, whatever the event's type."""
@@ -96,6 +100,9 @@ class Selection:
             and (self.server is None or self.server == server)
             and (self.namespaces is None or server.namespace in self.namespaces)
         )
+
+
+EVERYTHING = Selection()
 
 
 class GapReason(StrEnum):
@@ -111,7 +118,7 @@ class GapReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A declared hole in status or progress events: instead of a replay that would silently leave something out."""
+    """A cursor that can't be continued: instead of a replay that would silently leave out a status or a progress."""
 
     reason: GapReason
 
@@ -125,9 +132,10 @@ class Batch:
     """Where to read on: how far the log was looked through, not the id of the last record."""
     ended: bool
     """The selection is one UID, and `position` is that of its last word: nothing will follow."""
-    dropped: frozenset[EventType] = frozenset()
-    """Types of which wanted events between `after` and `position` are no longer held: log, metrics or both, never others. What
-    the records have of these types comes after what is missing."""
+    dropped: Mapping[EventType, EventId] = field(default_factory=dict)
+    """The expendable types of which wanted events after `after` are no longer held, and the newest that is missing of each,
+    which may lie after `position`: it is said again with each batch up to there. Whether missing log lines would have passed
+    `level` and `grep` isn't known any more; they count as wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,8 +178,12 @@ class LogStatistics:
 
     appended: Mapping[EventType, int]
     """Events appended by this process, by type."""
-    held: int
-    """Events that can still be read."""
+    held: Mapping[EventType, int]
+    """Events that can still be read, by type."""
+    held_bytes: Mapping[EventType, int]
+    """What these events' JSON has, by type; a log may need more room for an event than its JSON."""
+    evicted: Mapping[EventType, int]
+    """Events that this process has let go, by type."""
 
 
 class Demand(Protocol):
@@ -191,9 +203,10 @@ class EventLog(Protocol):
     """The ordered, bounded history of events.
 
     - One total order: ids rise with every append, whoever the writers are, and times never fall along it.
-    - Bounded: old events go. The newest of each server and type stays, until a server's last word (`deleted`) has itself become
-      old; then the server is forgotten.
-    - Never a silent hole: a read gives every wanted event between two positions, or a `Gap`.
+    - Bounded, each type by itself: old events go, but a flood of one type takes no room from another. The newest of each server
+      and type stays, until a server's last word (`deleted`) has itself become old; then the server is forgotten.
+    - Never a silent hole: a read gives every wanted event between two positions, or says that some are missing (`Gap`,
+      `Batch.dropped`).
     """
 
     @property
@@ -204,14 +217,18 @@ class EventLog(Protocol):
         """Add an event and give it its id and time.
 
         Raises:
-            ValueError: the event's JSON is larger than `encoding.MAX_EVENT_BYTES` and can't be shortened to it.
+            ValueError: the event's JSON is larger than `encoding.MAX_EVENT_BYTES` and can't be shortened to it, or it is nested
+                deeper than 250 levels.
         """
 
     async def read(self, after: EventId, selection: Selection, *, limit: int) -> Batch | Gap:
-        """The next events after a position; looks at no more than `limit` events, wanted or not, and never waits for new ones."""
+        """The next events after a position; never waits for new ones.
 
-    async def wait(self, after: EventId) -> None:
-        """Return once the head isn't `after` any more: at once if it has moved already."""
+        It looks at no more than `limit` events of the selection's types, wanted or not, and at none of others.
+        """
+
+    async def wait(self, after: EventId, selection: Selection = EVERYTHING) -> None:
+        """Return once there is something after a position that may be for this selection: at once if there is already."""
 
     async def snapshot(self, selection: Selection, *, tail: int = 0) -> Snapshot:
         """What is known about the selected servers now; of the selection's types only `log` matters, for the lines.

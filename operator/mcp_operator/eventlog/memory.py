@@ -4,33 +4,36 @@ Its history begins with the process, so every process has an epoch of its own.
 """
 
 import asyncio
+import heapq
 import secrets
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from itertools import islice
-from typing import TypeAlias
+from functools import lru_cache
+from itertools import islice, takewhile
 
 from mcp_operator.eventlog.demand import Listeners
 from mcp_operator.eventlog.encoding import encode
 from mcp_operator.eventlog.folding import fold, is_last_word
 from mcp_operator.eventlog.log import (
+    EVERYTHING,
+    EXPENDABLE,
     Batch,
     Demand,
     EventId,
     Gap,
     GapReason,
+    LineOrigin,
     LogStatistics,
     Record,
     Selection,
     ServerSnapshot,
     Snapshot,
 )
-from mcp_operator.model.events import Event, EventType
-
-_Key: TypeAlias = tuple[str, EventType]
-"""A server's UID and a type of events."""
+from mcp_operator.eventlog.retaining import Retained, seq_of
+from mcp_operator.eventlog.sifting import passes
+from mcp_operator.eventlog.tailing import Lines
+from mcp_operator.model.events import Event, EventType, LogPayload
 
 
 def _now() -> datetime:
@@ -38,32 +41,29 @@ def _now() -> datetime:
 
 
 class MemoryLog:
-    """An `EventLog` of at most `capacity` events, and beyond these the newest of each server and type.
+    """An `EventLog` of so many events of each type, and beyond these the newest of each server and type.
 
     Belongs to one event loop. Nothing suspends within a method but where it says so: each call sees one state of the log.
     """
 
-    def __init__(self, *, capacity: int, clock: Callable[[], datetime] = _now) -> None:
-        self._capacity = capacity
+    def __init__(self, *, capacity: int, capacity_bytes: int = 32 * 1024 * 1024, clock: Callable[[], datetime] = _now) -> None:
+        """
+        Args:
+            capacity: events of each type that are kept.
+            capacity_bytes: bytes of these events' JSON that are kept, of each type; memory holds some 300 more per event.
+        """
         self._clock = clock
         self._epoch = secrets.token_hex(5)
         self._head = 0
         self._time = clock()
-        self._moved = asyncio.Event()
-        self._recent: dict[int, Record] = {}
-        """The last `capacity` records by seq, without holes."""
-        self._survivors: dict[int, Record] = {}
-        """Older ones that are the newest of their server and type, by seq, in its order."""
-        self._newest: dict[_Key, Record] = {}
-        self._lost: dict[_Key, int] = {}
-        """Seq of the newest event that is no longer held, of each server and type that has lost any: a reader who isn't past it
-        has a hole there."""
+        self._retained = {type_: Retained(capacity=capacity, capacity_bytes=capacity_bytes) for type_ in EventType}
+        self._lines = Lines()
         self._servers: dict[str, ServerSnapshot] = {}
         """What is known about each server, by UID."""
-        self._horizon = 0
-        """Seq of the newest event of servers that were forgotten: a reader who isn't past it may have a hole anywhere."""
-        self._appended: Counter[EventType] = Counter()
+        self._appended = dict.fromkeys(EventType, 0)
         self._listeners = Listeners()
+        self._awaited: dict[frozenset[EventType], asyncio.Event] = {}
+        """Set with the next event of one of these types."""
 
     @property
     def head(self) -> EventId:
@@ -72,20 +72,16 @@ class MemoryLog:
     async def append(self, event: Event) -> EventId:
         event_id = EventId(self._epoch, self._head + 1)
         time = max(self._time, self._clock())
-        data = encode(event, event_id=event_id, time=time)
-        record = Record(
-            id=event_id, type=event.type, server=event.server, uid=event.uid, last_word=is_last_word(event), data=data
-        )
+        record = _record(event, event_id, encode(event, event_id=event_id, time=time))
         self._time = time
         self._head = event_id.seq
-        self._recent[record.id.seq] = record
-        self._supersede(record)
-        self._servers[event.uid] = fold(self._servers.get(event.uid), event, record)
+        if event.type is not EventType.LOG:
+            self._servers[event.uid] = fold(self._servers.get(event.uid), event, record)
+        self._lines.add(record)
+        self._discard(self._retained[event.type].append(record))
         self._appended[event.type] += 1
-        if len(self._recent) > self._capacity:
-            self._evict(self._recent.pop(self._head - self._capacity))
-        self._moved.set()
-        self._moved = asyncio.Event()
+        for types in [types for types in self._awaited if event.type in types]:
+            self._awaited.pop(types).set()
         return event_id
 
     async def read(self, after: EventId, selection: Selection, *, limit: int) -> Batch | Gap:
@@ -95,23 +91,20 @@ class MemoryLog:
             return Gap(GapReason.EPOCH)
         if after.seq > self._head:
             return Gap(GapReason.AHEAD)
-        if self._has_hole(after.seq, selection):
+        missing = self._missing(after, selection)
+        if missing.keys() - EXPENDABLE or self._end_is_forgotten(after, selection):
             return Gap(GapReason.EXPIRED)
-        wanted: list[Record] = []
-        position = after
-        for record in islice(self._held_after(after.seq), limit):
-            position = record.id
-            if not selection.covers(record.server, record.uid):
-                continue
-            if record.type in selection.types:
-                wanted.append(record)
-            if record.last_word and selection.uid is not None:
-                return Batch(tuple(wanted), position, ended=True)
-        return Batch(tuple(wanted), position, ended=False)
+        last_word = self._last_word_after(after, selection)
+        end = last_word or self.head
+        looked_at = list(islice(self._held(after, end, selection.types), limit))
+        position = end if len(looked_at) < limit else looked_at[-1].id
+        wanted = [record for record in looked_at if selection.covers(record.server, record.uid) and passes(record, selection)]
+        return Batch(tuple(wanted), position, ended=position == last_word, dropped=missing)
 
-    async def wait(self, after: EventId) -> None:
-        while self.head == after:
-            await self._moved.wait()
+    async def wait(self, after: EventId, selection: Selection = EVERYTHING) -> None:
+        types = selection.types if selection.uid is None else selection.types | {EventType.STATUS}
+        while after.epoch == self._epoch and self._newest_seq(types) <= after.seq <= self._head:
+            await self._awaited.setdefault(types, asyncio.Event()).wait()
 
     def listening(self, selection: Selection, *, tail: int = 0) -> AbstractContextManager[None]:
         return self._listeners.listening(selection, tail=tail)
@@ -121,59 +114,74 @@ class MemoryLog:
         return self._listeners
 
     async def snapshot(self, selection: Selection, *, tail: int = 0) -> Snapshot:
+        position = self.head
         servers = [known for known in self._servers.values() if selection.covers(known.server, known.uid)]
         servers.sort(key=lambda known: (known.server, known.status.id.seq if known.status else 0))
-        return Snapshot(self.head, tuple(servers))
+        if tail == 0 or EventType.LOG not in selection.types:
+            return Snapshot(position, tuple(servers))
+        # Suspends, and still answers with what was held when it began.
+        return Snapshot(position, tuple(servers), await self._lines.newest(selection, tail))
 
     def statistics(self) -> LogStatistics:
-        return LogStatistics(appended=dict(self._appended), held=len(self._recent) + len(self._survivors))
-
-    @property
-    def _whole_since(self) -> int:
-        """Everything after this seq is held."""
-        return self._head - len(self._recent)
-
-    def _held_after(self, seq: int) -> Iterator[Record]:
-        if seq < self._whole_since:
-            yield from (record for survivor, record in self._survivors.items() if survivor > seq)
-        for recent in range(max(seq, self._whole_since) + 1, self._head + 1):
-            yield self._recent[recent]
-
-    def _has_hole(self, after: int, selection: Selection) -> bool:
-        if after >= self._whole_since:
-            return False
-        return after < self._horizon or any(
-            lost > after and type_ in selection.types and selection.covers(self._servers[uid].server, uid)
-            for (uid, type_), lost in self._lost.items()
+        return LogStatistics(
+            appended=dict(self._appended),
+            held={type_: retained.held for type_, retained in self._retained.items()},
+            held_bytes={type_: retained.bytes for type_, retained in self._retained.items()},
+            evicted={type_: retained.evicted for type_, retained in self._retained.items()},
         )
 
-    def _supersede(self, record: Record) -> None:
-        """Make a record the newest of its server and type: the one before it no longer outlives its time."""
-        key = (record.uid, record.type)
-        before = self._newest.get(key)
-        if before is not None and self._survivors.pop(before.id.seq, None) is not None:
-            self._lost[key] = before.id.seq
-        self._newest[key] = record
+    def _held(self, after: EventId, end: EventId, types: frozenset[EventType]) -> Iterator[Record]:
+        """The records of some types that are held between two positions, in order."""
+        held = heapq.merge(*(self._retained[type_].after(after.seq) for type_ in types), key=seq_of)
+        return takewhile(lambda record: record.id.seq <= end.seq, held)
 
-    def _evict(self, record: Record) -> None:
-        """Let a record go that the ordinary bound no longer has room for."""
-        key = (record.uid, record.type)
-        newest = self._newest.get(key)
-        if newest is None:
-            self._horizon = record.id.seq
-        elif newest is not record:
-            self._lost[key] = record.id.seq
-        elif record.last_word:
-            self._forget(record)
-        else:
-            self._survivors[record.id.seq] = record
+    def _missing(self, after: EventId, selection: Selection) -> dict[EventType, EventId]:
+        """The types of which wanted events after a position are no longer held, and the newest of them."""
+        missing = ((type_, self._retained[type_].missing_after(after.seq, selection)) for type_ in selection.types)
+        return {type_: EventId(self._epoch, seq) for type_, seq in missing if seq is not None}
 
-    def _forget(self, last_word: Record) -> None:
-        """Drop all that is known about a deleted server: cursors from before its last word can't be continued any more."""
-        del self._servers[last_word.uid]
-        for type_ in EventType:
-            self._lost.pop((last_word.uid, type_), None)
-            newest = self._newest.pop((last_word.uid, type_), None)
-            if newest is not None:
-                self._survivors.pop(newest.id.seq, None)
-        self._horizon = last_word.id.seq
+    def _last_word_after(self, after: EventId, selection: Selection) -> EventId | None:
+        """Where the one object that is selected ends, if that is known and comes after a position."""
+        known = None if selection.uid is None else self._servers.get(selection.uid)
+        if known is None or known.status is None or not (known.deleted and selection.covers(known.server, known.uid)):
+            return None
+        return known.status.id if known.status.id.seq > after.seq else None
+
+    def _end_is_forgotten(self, after: EventId, selection: Selection) -> bool:
+        """Whether the one object that is selected may have ended after a position, and nobody knows any more."""
+        return (
+            selection.uid is not None
+            and selection.uid not in self._servers
+            and after.seq < self._retained[EventType.STATUS].horizon
+        )
+
+    def _newest_seq(self, types: frozenset[EventType]) -> int:
+        return max(self._retained[type_].newest_seq for type_ in types)
+
+    def _discard(self, gone: list[Record]) -> None:
+        """Know no more of records that are no longer held, and of servers whose last word is one of them."""
+        for record in gone:
+            self._lines.remove(record)
+            known = self._servers.get(record.uid) if record.last_word else None
+            if known is not None and known.status is record:
+                del self._servers[record.uid]
+                for retained in self._retained.values():
+                    self._discard(retained.forget(record.uid))
+
+
+def _record(event: Event, event_id: EventId, data: bytes) -> Record:
+    log = event.payload if isinstance(event.payload, LogPayload) else None
+    return Record(
+        id=event_id,
+        type=event.type,
+        server=event.server,
+        uid=event.uid,
+        last_word=is_last_word(event),
+        data=data,
+        line=None if log is None or log.level is None else _origin(log.level, log.instance, log.container),
+        announces_loss=log is not None and log.dropped,
+    )
+
+
+# Most lines come from few containers.
+_origin = lru_cache(4096)(LineOrigin)

@@ -112,18 +112,20 @@ class StreamHandlers:
         return response
 
     async def _serve(self, request: web.Request, wanted: Subscription) -> web.StreamResponse:
-        stream = Stream(self._log, wanted, heartbeat_seconds=self._heartbeat_seconds, metrics=self._metrics)
-        cursor = await stream.open()
-        response = web.StreamResponse(headers={**_HEADERS, "Event-Cursor": str(cursor)})
-        self._streams.add(stream)
-        if self._ending:
-            stream.end()
-        try:
-            with self._metrics.open.track_inprogress():
-                await self._write_all(request, response, stream)
-        finally:
-            self._streams.remove(stream)
-        return response
+        # From before the snapshot: what is told because somebody listens comes after it, or is in it.
+        with self._log.listening(wanted.selection, tail=wanted.tail):
+            stream = Stream(self._log, wanted, heartbeat_seconds=self._heartbeat_seconds, metrics=self._metrics)
+            cursor = await stream.open()
+            response = web.StreamResponse(headers={**_HEADERS, "Event-Cursor": str(cursor)})
+            self._streams.add(stream)
+            if self._ending:
+                stream.end()
+            try:
+                with self._metrics.open.track_inprogress():
+                    await self._write_all(request, response, stream)
+            finally:
+                self._streams.remove(stream)
+            return response
 
     async def _write_all(self, request: web.Request, response: web.StreamResponse, stream: Stream) -> None:
         try:

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from mcp_operator.eventlog.encoding import timestamp, to_json
 from mcp_operator.eventlog.log import EventId, Record
+from mcp_operator.model.events import EventType
 
 HEARTBEAT = b":\n"
 """A comment without text and without a blank line after it: some clients report anything more as an empty event."""
@@ -56,6 +57,22 @@ def bookmark_frame(*, time: datetime, cursor: EventId) -> bytes:
 def reset_frame(*, time: datetime, cursor: EventId, reason: str, named: bool) -> bytes:
     """History can't be continued from the client's cursor: what it knows is replaced by the snapshot that follows."""
     return _frame("reset" if named else None, to_json({**_control("reset", time, cursor), "reason": reason}))
+
+
+def dropped_frame(
+    *, time: datetime, types: Iterable[EventType], count: int | None, after: EventId, before: EventId, named: bool
+) -> bytes:
+    """Events of these types that were wanted are missing, somewhere after one id and before another; `count` is None where it
+    isn't known how many. There is no id line: who is cut off here and comes back is told again.
+    """
+    data = {
+        **_control("dropped", time, after),
+        "types": sorted(types),
+        "count": count,
+        "after": str(after),
+        "before": str(before),
+    }
+    return _frame("dropped" if named else None, to_json(data))
 
 
 def bye_frame(*, time: datetime, retry_ms: int, cursor: EventId | None, reason: str) -> bytes:

@@ -46,8 +46,9 @@ class ListHandlers:
 
 
 def _snapshot_json(server: ServerSnapshot) -> bytes:
-    named = (to_json(str(server.server)), to_json(server.uid), _event_json(server.status), _event_json(server.progress))
-    return b'{"server":%b,"uid":%b,"status":%b,"progress":%b}' % named
+    name, uid = to_json(str(server.server)), to_json(server.uid)
+    events = (_event_json(server.status), _event_json(server.progress), _event_json(server.metrics))
+    return b'{"server":%b,"uid":%b,"status":%b,"progress":%b,"metrics":%b}' % (name, uid, *events)
 
 
 def _event_json(record: Record | None) -> bytes:

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from mcp_operator.eventlog.log import EventLog, Record
+from mcp_operator.eventlog.log import EXPENDABLE, EventLog, Record
 from mcp_operator.model.events import EventType
 
 
@@ -27,6 +27,14 @@ class StreamMetrics:
             ["reason"],
             registry=registry,
         )
+        self._dropped = Counter(
+            "mcp_operator_stream_drops",
+            "Times that a stream told that events of a type are missing, and went on.",
+            ["type"],
+            registry=registry,
+        )
+        for type_ in EXPENDABLE:
+            self._dropped.labels(type_)
         for type_ in EventType:
             self._delivered.labels(type_)
         for reason in reset_reasons:
@@ -34,6 +42,9 @@ class StreamMetrics:
 
     def delivered(self, record: Record) -> None:
         self._delivered.labels(record.type).inc()
+
+    def dropped(self, type_: EventType) -> None:
+        self._dropped.labels(type_).inc()
 
     def reset(self, reason: str) -> None:
         self._resets.labels(reason).inc()
@@ -47,8 +58,14 @@ class LogCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         statistics = self._log.statistics()
-        appended = CounterMetricFamily("mcp_operator_events_appended", "Events appended to the log.", labels=["type"])
-        for type_ in EventType:
-            appended.add_metric([type_], statistics.appended.get(type_, 0))
-        yield appended
-        yield GaugeMetricFamily("mcp_operator_log_events", "Events that the log holds.", value=statistics.held)
+        families = (
+            (CounterMetricFamily, "mcp_operator_events_appended", "Events appended to the log.", statistics.appended),
+            (CounterMetricFamily, "mcp_operator_events_evicted", "Events that the log has let go.", statistics.evicted),
+            (GaugeMetricFamily, "mcp_operator_log_events", "Events that the log holds.", statistics.held),
+            (GaugeMetricFamily, "mcp_operator_log_bytes", "Bytes of the held events' JSON.", statistics.held_bytes),
+        )
+        for kind, name, text, figures in families:
+            family = kind(name, text, labels=["type"])
+            for type_ in EventType:
+                family.add_metric([type_], figures.get(type_, 0))
+            yield family

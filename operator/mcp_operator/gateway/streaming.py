@@ -6,16 +6,17 @@ events of its own, so a slow subscriber costs no memory.
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import chain
 
-from mcp_operator.eventlog.log import Batch, EventId, EventLog, Gap, GapReason, ServerSnapshot, Snapshot
+from mcp_operator.eventlog.log import Batch, EventId, EventLog, Gap, GapReason, Record, ServerSnapshot, Snapshot
 from mcp_operator.gateway import framing
 from mcp_operator.gateway.metrics import StreamMetrics
 from mcp_operator.gateway.subscribing import Subscription
+from mcp_operator.model.events import EventType
 
 _BATCH_EVENTS = 512
 """Events looked at between two turns of the other streams."""
@@ -56,6 +57,8 @@ class Stream:
         """Everything wanted up to here has been handed out."""
         self._told = self._position
         """The last id that the subscriber got: it resumes from there."""
+        self._missed: dict[EventType, EventId] = {}
+        """The newest missing event of each type that the subscriber knows to be missing."""
         self._opening: Iterable[bytes] = ()
         self._ending = False
         self._complete = False
@@ -106,12 +109,12 @@ class Stream:
             answer = await self._read(self._position)
             if isinstance(answer, Gap):
                 return await self._restart(answer.reason)
-            self._position = answer.position
-            if answer.records or answer.ended:
-                return self._batch(answer)
+            after, self._position = self._position, answer.position
+            if frames := self._batch(after, answer):
+                return frames
             if clock() >= due:
                 return [self._heartbeat()]
-            if answer.position == self._log.head and not self._ending:
+            if not self._ending:
                 await self._wait(due)
         return [self._bye(ByeReason.SHUTDOWN)]
 
@@ -119,21 +122,22 @@ class Stream:
         return await self._log.read(after, self._subscription.selection, limit=_BATCH_EVENTS)
 
     async def _wait(self, due: float) -> None:
-        """Wait until the log's head moves, the time has come, or `end` is called."""
+        """Wait until there may be more, the time has come, or `end` is called."""
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(due) as self._patience:
-                    await self._log.wait(self._position)
+                    await self._log.wait(self._position, self._subscription.selection)
         finally:
             self._patience = None
 
     async def _restart(self, reason: str | None) -> Iterable[bytes]:
         """Begin anew with a snapshot: for the first time, or because history can't be continued for this reason."""
         selection = self._subscription.selection
-        snapshot = await self._log.snapshot(selection)
+        snapshot = await self._log.snapshot(selection, tail=self._subscription.tail)
         servers = _standing(snapshot, whole_cluster=selection.server is None and selection.uid is None)
         self._position = self._told = snapshot.position
-        frames: Iterable[bytes] = chain(self._snapshot(servers), [framing.bookmark_frame(time=_now(), cursor=snapshot.position)])
+        bookmark = framing.bookmark_frame(time=_now(), cursor=snapshot.position)
+        frames: Iterable[bytes] = chain(self._snapshot(servers, snapshot.lines), [bookmark])
         if reason is not None:
             self._metrics.reset(reason)
             reset = framing.reset_frame(time=_now(), cursor=snapshot.position, reason=reason, named=self._subscription.named)
@@ -142,15 +146,16 @@ class Stream:
             frames = chain(frames, [self._bye(ByeReason.DELETED)])
         return frames
 
-    def _snapshot(self, servers: Iterable[ServerSnapshot]) -> Iterator[bytes]:
-        for server in servers:
-            for record in (server.status, server.progress):
-                if record is not None and record.type in self._subscription.selection.types:
-                    self._metrics.delivered(record)
-                    yield framing.snapshot_frame(record, named=self._subscription.snapshot_named)
+    def _snapshot(self, servers: Sequence[ServerSnapshot], lines: Iterable[Record]) -> Iterator[bytes]:
+        known = (record for server in servers for record in (server.status, server.progress, server.metrics))
+        wanted = (record for record in known if record is not None and record.type in self._subscription.selection.types)
+        told = {server.uid for server in servers}
+        for record in chain(wanted, (line for line in lines if line.uid in told)):
+            self._metrics.delivered(record)
+            yield framing.snapshot_frame(record, named=self._subscription.snapshot_named)
 
-    def _batch(self, batch: Batch) -> list[bytes]:
-        frames = []
+    def _batch(self, after: EventId, batch: Batch) -> list[bytes]:
+        frames = self._dropped(after, batch.dropped)
         for record in batch.records:
             self._metrics.delivered(record)
             frames.append(framing.event_frame(record, named=self._subscription.named))
@@ -159,6 +164,20 @@ class Stream:
             self._told = batch.position
             frames.append(self._bye(ByeReason.DELETED))
         return frames
+
+    def _dropped(self, after: EventId, missing: Mapping[EventType, EventId]) -> list[bytes]:
+        """Say that events are missing, unless it has been said."""
+        news = {type_: newest for type_, newest in missing.items() if newest != self._missed.get(type_)}
+        if not news:
+            return []
+        self._missed |= news
+        for type_ in news:
+            self._metrics.dropped(type_)
+        newest = max(news.values(), key=lambda event_id: event_id.seq)
+        before = EventId(newest.epoch, newest.seq + 1)
+        return [
+            framing.dropped_frame(time=_now(), types=news, count=None, after=after, before=before, named=self._subscription.named)
+        ]
 
     def _heartbeat(self) -> bytes:
         if self._told == self._position:

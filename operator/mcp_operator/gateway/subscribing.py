@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -11,13 +12,16 @@ from multidict import MultiMapping
 from mcp_operator.eventlog.log import EventId, Selection
 from mcp_operator.gateway.naming import is_label
 from mcp_operator.gateway.problems import ProblemError, bad_parameter
-from mcp_operator.model.events import EventType
+from mcp_operator.model.events import EventType, LogLevel
 
-SERVER_STREAM_PARAMETERS = ("types", "named", "snapshot", "last_event_id")
+SERVER_STREAM_PARAMETERS = ("types", "level", "grep", "tail", "named", "snapshot", "last_event_id")
 CLUSTER_STREAM_PARAMETERS = ("namespace", *SERVER_STREAM_PARAMETERS)
 
 _UNNAMED_TYPES = frozenset({EventType.STATUS})
 """Types that a stream of unnamed events carries unless it says otherwise: each such event starts a workflow in n8n."""
+
+_GREP_CHARACTERS = 256
+_TAIL_LINES = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,8 @@ class Subscription:
     """What one subscriber wants to hear, and in which form."""
 
     selection: Selection
+    tail: int = 0
+    """How many of the newest log lines of each container the snapshot has."""
     cursor: EventId | None = None
     """What it has seen. None: nothing, or something unreadable."""
     cursor_malformed: bool = False
@@ -53,7 +59,13 @@ def subscription(
     types = _types(parameters)
     if types is None and not named:
         types = _UNNAMED_TYPES
-    selection = replace(selection, types=types or selection.types, namespaces=namespaces(parameters))
+    selection = replace(
+        selection,
+        types=types or selection.types,
+        namespaces=namespaces(parameters),
+        level=_level(parameters),
+        grep=_grep(parameters),
+    )
     cursor = _query_cursor(parameters)
     cursor_malformed = False
     if last_event_id := headers.get("Last-Event-ID"):
@@ -63,6 +75,7 @@ def subscription(
             cursor, cursor_malformed = None, True
     return Subscription(
         selection=selection,
+        tail=_tail(parameters),
         cursor=cursor,
         cursor_malformed=cursor_malformed,
         named=named,
@@ -120,6 +133,30 @@ def _types(parameters: Mapping[str, str]) -> frozenset[EventType] | None:
     except ValueError:
         expected = f"types of events, separated by commas: {', '.join(EventType)}"
         raise bad_parameter("types", parameters["types"], expected=expected) from None
+
+
+def _level(parameters: Mapping[str, str]) -> LogLevel | None:
+    if "level" not in parameters:
+        return None
+    try:
+        return LogLevel(parameters["level"])
+    except ValueError:
+        expected = f"the least grave level of log lines to tell, one of {', '.join(LogLevel)}"
+        raise bad_parameter("level", parameters["level"], expected=expected) from None
+
+
+def _grep(parameters: Mapping[str, str]) -> str | None:
+    text = parameters.get("grep")
+    if text is not None and len(text) > _GREP_CHARACTERS:
+        raise bad_parameter("grep", text, expected=f"a text of at most {_GREP_CHARACTERS} characters")
+    return text
+
+
+def _tail(parameters: Mapping[str, str]) -> int:
+    value = parameters.get("tail", "0")
+    if re.fullmatch("[0-9]{1,5}", value) is None or int(value) > _TAIL_LINES:
+        raise bad_parameter("tail", value, expected=f"a number of log lines from 0 to {_TAIL_LINES}")
+    return int(value)
 
 
 def _flag(parameters: Mapping[str, str], name: str, *, default: bool) -> bool:

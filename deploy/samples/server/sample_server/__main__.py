@@ -4,24 +4,21 @@ It exits with 0 on SIGTERM and SIGINT, with 2 on a setting that can't be used, w
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
 import sys
-from types import FrameType
 
 from .logs import configure_logs
-from .serving import run
+from .serving import STOPS, run
 from .settings import SettingError, Settings
 
 log = logging.getLogger("sample_server")
 
 
 def main() -> None:
-    # Process 1 of a container ignores every signal that it has no handler for.
-    for stop in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(stop, _stop)
+    # Process 1 of a container ignores every signal that it has no handler for: until `run` has one, a stop waits.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         settings = Settings.read(os.environ)
     except SettingError as error:
@@ -31,13 +28,8 @@ def main() -> None:
     if settings.crash_at_start is not None:
         raise RuntimeError(settings.crash_at_start)
     log.info("starting", extra={"version": settings.version})
-    with contextlib.suppress(SystemExit):
-        asyncio.run(run(settings))
+    asyncio.run(run(settings))
     log.info("stopped")
-
-
-def _stop(_signal: int, _frame: FrameType | None) -> None:
-    sys.exit(0)
 
 
 main()

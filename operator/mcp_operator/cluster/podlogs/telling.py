@@ -1,0 +1,123 @@
+"""Log events: of lines, and of containers that begin or cease to be followed. `reading` and `crashing` tell them.
+
+A line's key is the pod, the container, the line's timestamp and which line of that timestamp it is: whoever reads the log again,
+after a restart of the operator for instance, comes to the same keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mcp_operator.cluster.podlogs.lines import Line
+from mcp_operator.cluster.podlogs.parsing import parse
+from mcp_operator.model.events import Event, Follow, LogPayload
+from mcp_operator.model.servers import ServerName
+from mcp_operator.model.spec import LogFormat
+
+_MISSING = "{} before are missing, nobody knows how many"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Whose log it is: one container of one instance."""
+
+    server: ServerName
+    uid: str
+    """UID of the MCPServer."""
+    instance: str
+    """Name of the pod."""
+    pod_uid: str
+    container: str
+
+    def __str__(self) -> str:
+        return f"{self.server.namespace}/{self.instance}/{self.container}"
+
+
+def tell_line(origin: Origin, line: Line, *, nth: int, format: LogFormat) -> Event:  # noqa: A002 - it is the name of the spec's field
+    """A line that was printed just now, or since somebody listened.
+
+    Args:
+        nth: 1 for the container's first line of this timestamp.
+    """
+    return _event(origin, _line_key(origin, line, nth), _payload(origin, line, format))
+
+
+def tell_last_line(origin: Origin, line: Line, *, nth: int, format: LogFormat, cause: str) -> Event:  # noqa: A002 - as above
+    """One of the last lines of a container that crashed.
+
+    Args:
+        cause: id of the cause that it explains.
+    """
+    payload = _payload(origin, line, format, previous=True, cause=cause)
+    return _event(origin, f"previous/{cause}/{_line_key(origin, line, nth)}", payload)
+
+
+def tell_started(origin: Origin, *, restarts: int, again: bool, dropped: bool, key: str) -> Event:
+    """A container's lines are told from now on.
+
+    Args:
+        restarts: how often the container had been restarted before it printed them.
+        again: whether earlier ones were told.
+        dropped: whether lines before this are missing.
+        key: what makes this start another than the one before.
+    """
+    restarted = {0: "", 1: ", restarted once,", 2: ", restarted twice,"}.get(restarts, f", restarted {restarts} times,")
+    where = "again, from where they were left" if again and not dropped else "again" if again else "from here on"
+    missing = f"; {_MISSING.format('some')}" if dropped else ""
+    msg = f"The lines of container {origin.container}{restarted} are told {where}{missing}"
+    return _marker(origin, Follow.STARTED, msg, dropped=dropped, key=key)
+
+
+def tell_ended(origin: Origin, *, why: str, dropped: bool, key: str) -> Event:
+    """A container's lines are no longer told.
+
+    Args:
+        why: a sentence without a full stop.
+        dropped: whether lines before this are missing.
+        key: what makes this end another than the one before.
+    """
+    missing = f"; {_MISSING.format('some lines')}" if dropped else ""
+    return _marker(origin, Follow.ENDED, f"{why}{missing}", dropped=dropped, key=key)
+
+
+def _line_key(origin: Origin, line: Line, nth: int) -> str:
+    return f"{origin.pod_uid}/{origin.container}/{line.timestamp}/{nth}"
+
+
+def _payload(
+    origin: Origin,
+    line: Line,
+    format: LogFormat,  # noqa: A002 - as above
+    *,
+    previous: bool = False,
+    cause: str | None = None,
+) -> LogPayload:
+    parsed = parse(line.text, format)
+    return LogPayload(
+        level=parsed.level,
+        msg=parsed.msg,
+        instance=origin.instance,
+        container=origin.container,
+        timestamp=line.timestamp,
+        fields=parsed.fields,
+        truncated=line.truncated or parsed.truncated,
+        previous=previous,
+        cause=cause,
+    )
+
+
+def _marker(origin: Origin, follow: Follow, msg: str, *, dropped: bool, key: str) -> Event:
+    payload = LogPayload(
+        level=None,
+        msg=msg,
+        instance=origin.instance,
+        container=origin.container,
+        timestamp=None,
+        follow=follow,
+        dropped=dropped,
+    )
+    return _event(origin, f"{origin.pod_uid}/{origin.container}/{follow.value}/{key}", payload)
+
+
+def _event(origin: Origin, key: str, payload: LogPayload) -> Event:
+    return Event(origin.server, origin.uid, key, payload)

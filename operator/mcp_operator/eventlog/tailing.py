@@ -1,0 +1,71 @@
+"""The log lines that a log in memory holds, by container: so that the newest few of each are found without looking at all."""
+
+import asyncio
+import heapq
+from collections import deque
+from itertools import islice
+from typing import TypeAlias
+
+from mcp_operator.eventlog.log import Record, Selection
+from mcp_operator.eventlog.retaining import seq_of
+from mcp_operator.eventlog.sifting import passes, sifts
+
+_Container: TypeAlias = tuple[str, str, str]
+"""A server's UID, the names of an instance and of one of its containers."""
+
+_TURN_LINES = 1000
+"""Lines looked at between two turns of others."""
+
+
+class Lines:
+    """An index of the lines among the records of a log, which adds and removes them in their order."""
+
+    def __init__(self) -> None:
+        self._by_container: dict[_Container, deque[Record]] = {}
+
+    def add(self, record: Record) -> None:
+        """Take note of a record, newer than all others; what is no line is left out."""
+        if record.line is not None:
+            container = (record.uid, record.line.instance, record.line.container)
+            self._by_container.setdefault(container, deque()).append(record)
+
+    def remove(self, record: Record) -> None:
+        """Leave a record out that the log has let go: the oldest of its container."""
+        if record.line is not None:
+            container = (record.uid, record.line.instance, record.line.container)
+            lines = self._by_container[container]
+            lines.popleft()
+            if not lines:
+                del self._by_container[container]
+
+    async def newest(self, selection: Selection, count: int) -> tuple[Record, ...]:
+        """The newest `count` selected lines of each container as they are now, in the log's order.
+
+        They may be many, and with a filter of lines it may have to look at many more: it takes them all at once, and gives others
+        a turn while it looks.
+        """
+        most = None if sifts(selection) else count
+        candidates = [
+            list(islice(reversed(lines), most))
+            for (uid, _, _), lines in self._by_container.items()
+            if selection.covers(lines[0].server, uid)
+        ]
+        looked = 0
+        tails: list[list[Record]] = []
+        for lines in candidates:
+            tail: list[Record] = []
+            for record in lines:
+                looked += 1
+                if looked % _TURN_LINES == 0:
+                    await asyncio.sleep(0)
+                if passes(record, selection):
+                    tail.append(record)
+                    if len(tail) == count:
+                        break
+            tails.append(tail)
+        in_order = heapq.merge(*map(reversed, tails), key=seq_of)
+        found: list[Record] = []
+        while part := list(islice(in_order, _TURN_LINES)):
+            found += part
+            await asyncio.sleep(0)
+        return tuple(found)

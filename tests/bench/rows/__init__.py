@@ -1,0 +1,14 @@
+"""What is measured: one module a row. Its function `measure` returns figures, its docstring says how they come about."""
+
+from collections.abc import Mapping
+
+from tests.bench.rows import appending, logs, memory, watch
+from tests.bench.running import Measure
+
+ROWS: Mapping[str, Measure] = {
+    "appending": appending.measure,
+    "memory": memory.measure,
+    "watch": watch.measure,
+    "logs": logs.measure,
+}
+"""By the names that the command line takes, in the order in which they run: those that need no cluster before it starts."""

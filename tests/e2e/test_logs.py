@@ -1,0 +1,249 @@
+"""Followed logs on a real cluster, line for line against `kubectl logs --timestamps`, over everything that interrupts them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import textwrap
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from local_stack.stack import NAMESPACE
+from tests.e2e.acting import User
+from tests.e2e.installation import Installation
+from tests.e2e.subscribing import EventJson, Subscriber
+from tests.waiting import until
+
+Printed: TypeAlias = tuple[str, str]
+"""Timestamp and text of a line."""
+
+_LINE = re.compile(rb"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z) ([^\n]*?)\r?(?:\n|\Z)", re.MULTILINE)
+"""What kubelet says itself has no time."""
+
+TICKING = """
+import itertools, time
+for number in itertools.count():
+    print(number, flush=True)
+    time.sleep(0.01)
+"""
+
+LAST_WORDS = """
+import itertools, os, signal, sys, time
+def stop(*_):
+    for number in range(500):
+        os.write(1 + number % 2, b"shutting down %d\\n" % number)
+    time.sleep(1)
+    os.write(1, b"last words")
+    os._exit(3)
+signal.signal(signal.SIGTERM, stop)
+for number in itertools.count():
+    os.write(1, b"%d\\n" % number)
+    time.sleep(0.1)
+"""
+
+ODD = rb"""
+import os, threading, time
+def out(content, to=1):
+    os.write(to, content)
+out(b"plain\n\n   \nfrom windows\r\n10%\r20%\r30%\n\x1b[31mred\x1b[0m\a\b\n[1, 2]\n{\"a\": \n")
+out(b"\xff\xfe\x00bin\nhalf \xc3"); out(b"\xa9\n")
+out(b"x" * 2**20 + b"\n")
+def flood(to):
+    for number in range(3000):
+        out(b"%d of %d\n" % (number, to), to)
+threads = [threading.Thread(target=flood, args=(to,)) for to in (1, 2)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+out(b"done\n")
+time.sleep(600)
+"""
+
+
+def program(source: str | bytes) -> dict[str, object]:
+    """A spec for an instance that runs this instead of a server; it is never ready."""
+    text = source.decode() if isinstance(source, bytes) else source
+    return {"command": ["python3", "-u", "-c"], "args": [textwrap.dedent(text)], "logs": {"format": "text"}}
+
+
+class Kubectl:
+    """`kubectl logs --timestamps` of one instance."""
+
+    def __init__(self, user: User, installed: Installation, instance: str) -> None:
+        cluster = installed.cluster
+        self._argv = [str(cluster.kubectl), f"--kubeconfig={cluster.kubeconfig}", f"--namespace={user.namespace}"]
+        self._argv += ["logs", "--timestamps", instance]
+
+    async def printed(self) -> list[Printed]:
+        """All that was printed until now; nothing once the instance is gone."""
+        return await self._run()
+
+    async def printed_until_it_is_gone(self) -> list[Printed]:
+        """All that is ever printed.
+
+        kubelet ends a follow early where the machine has no inotify instances left, so one may take several; each shows all.
+        """
+        printed: list[Printed] = []
+        while newer := await self._run("--follow"):
+            printed = newer
+        return printed
+
+    async def _run(self, *options: str) -> list[Printed]:
+        process = await asyncio.create_subprocess_exec(*self._argv, *options, stdout=PIPE, stderr=DEVNULL)
+        content, _ = await asyncio.wait_for(process.communicate(), 240)
+        return [(found[1].decode(), found[2].decode(errors="replace")) for found in _LINE.finditer(content)]
+
+
+def told(events: Iterable[EventJson], instance: str) -> list[Printed]:
+    """The lines of an instance, repeats left out by their keys as a subscriber would."""
+    lines = {event["key"]: event for event in events if is_line(event, instance)}
+    return [(line["timestamp"], line["msg"]) for line in lines.values()]
+
+
+def is_line(event: EventJson, instance: str | None = None) -> bool:
+    is_one = event["type"] == "log" and event["level"] is not None and not event["previous"]
+    return is_one and instance in {None, event["instance"]}
+
+
+def markers(stream: Subscriber) -> list[tuple[str, bool]]:
+    """Beginnings and ends of followed logs, and whether something is missing there."""
+    return [(event["follow"], event["dropped"]) for event in stream.events if event["type"] == "log" and event["follow"]]
+
+
+async def line_after(stream: Subscriber, instance: str, printed: Printed) -> None:
+    """Wait until this line of an instance is told."""
+    stream.rewind()
+    await stream.until(lambda event: is_line(event, instance) and event["timestamp"] >= printed[0])
+
+
+async def ended(stream: Subscriber, instance: str) -> EventJson:
+    """Wait until all of an instance that is gone is told."""
+    stream.rewind()
+    return await stream.until(lambda event: event.get("follow") == "ended" and event["instance"] == instance)
+
+
+async def instance_of(user: User, server: str) -> str:
+    """The name of the server's only instance, as soon as it runs."""
+
+    def running() -> str:
+        pods = [pod for pod in user.pods(server) if "deletionTimestamp" not in pod["metadata"]]
+        return str(pods[0]["metadata"]["name"]) if len(pods) == 1 and pods[0]["status"]["phase"] == "Running" else ""
+
+    return await until(running, f"an instance of {server} runs")
+
+
+def figure(installed: Installation, name: str) -> float:
+    """One of the operator's metrics, as Prometheus would read it."""
+    (pod,) = installed.stack.kubectl("get", "pods", f"--namespace={NAMESPACE}", "--output=name").split()
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod.removeprefix('pod/')}:8081/proxy/metrics"
+    found = re.search(rf"^mcp_operator_{name} (\S+)$", installed.stack.kubectl("get", f"--raw={path}"), re.MULTILINE)
+    assert found is not None, name
+    return float(found[1])
+
+
+async def test_over_a_rolling_update_each_line_of_each_instance_is_told(user: User, installed: Installation) -> None:
+    env = [{"name": "LOG_FORMAT", "value": "text"}, {"name": "FLOOD_LINES_PER_SECOND", "value": "50"}]
+    user.apply_server("weather", image=installed.sample, replicas=2, env=env, logs={"format": "text"})
+    async with installed.stream(user, "weather") as stream:
+        await stream.until_status("running", instances=2)
+        old = {
+            name: asyncio.create_task(Kubectl(user, installed, name).printed_until_it_is_gone())
+            for name in (pod["metadata"]["name"] for pod in user.pods("weather"))
+        }
+        user.patch_server("weather", {"image": installed.sample_next})
+        await stream.until_status("deploying")
+        await stream.until_status("running", instances=2)
+        for name, following in old.items():
+            printed = await following
+            await ended(stream, name)
+            assert told(stream.events, name) == printed, "an old instance, to its last line"
+        new = {pod["metadata"]["name"] for pod in user.pods("weather")} - set(old)
+        assert len(new) == 2
+        for name in new:
+            printed = await Kubectl(user, installed, name).printed()
+            assert "starting" in printed[0][1]
+            await line_after(stream, name, printed[-1])
+            assert told(stream.events, name)[: len(printed)] == printed, "a new instance, from its first line"
+        assert not any(dropped for _, dropped in markers(stream))
+
+
+async def test_whatever_is_printed_is_told(user: User, installed: Installation) -> None:
+    user.apply_server("odd", image=installed.sample, **program(ODD))
+    async with installed.stream(user, "odd") as stream:
+        await stream.until(lambda event: is_line(event) and event["msg"] == "done")
+        instance = await instance_of(user, "odd")
+        printed = await Kubectl(user, installed, instance).printed()
+        lines = told(stream.events, instance)
+    assert [time for time, _ in lines] == [time for time, _ in printed]
+    long = [index for index, (_, text) in enumerate(printed) if len(text) == 2**20]
+    assert len(long) == 1, "the one that is cut"
+    assert [line for index, line in enumerate(lines) if index not in long] == [
+        line for index, line in enumerate(printed) if index not in long
+    ]
+    (cut,) = [event for event in stream.events if is_line(event) and event["truncated"]]
+    assert cut["msg"].startswith("xxx")
+
+
+async def test_a_deleted_pod_is_followed_to_its_last_line(user: User, installed: Installation) -> None:
+    user.apply_server("weather", image=installed.sample, **program(LAST_WORDS))
+    async with installed.stream(user, "weather") as stream:
+        await stream.until(is_line)
+        instance = await instance_of(user, "weather")
+        following = asyncio.create_task(Kubectl(user, installed, instance).printed_until_it_is_gone())
+        user.delete("pod", instance)
+        printed = await following
+        assert not (await ended(stream, instance))["dropped"]
+        assert told(stream.events, instance) == printed
+        assert printed[-1][1] == "last words"
+
+
+async def test_no_line_is_lost_or_told_twice_when_the_api_server_is_killed(user: User, installed: Installation) -> None:
+    user.apply_server("weather", image=installed.sample, **program(TICKING))
+    async with installed.stream(user, "weather") as stream:
+        await stream.until(is_line)
+        before = figure(installed, "log_reconnects_total")
+        installed.cluster.kill("kube-apiserver")
+        await until(installed.api_ready, "the API server is back", every=0.05)
+        instance = await instance_of(user, "weather")
+        await until(lambda: figure(installed, "log_reconnects_total") > before, "the log is asked for again")
+        printed = await Kubectl(user, installed, instance).printed()
+        await line_after(stream, instance, printed[-1])
+        lines = [event for event in stream.events if is_line(event)]
+        assert len({event["key"] for event in lines}) == len(lines)
+        assert told(lines, instance)[: len(printed)] == printed
+        assert markers(stream) == [("started", False)]
+
+
+async def test_an_operator_that_was_killed_tells_lines_anew_once_somebody_listens_under_the_same_keys(
+    user: User, installed: Installation
+) -> None:
+    source = program(TICKING)
+    source["logs"] = {"format": "text", "tailLines": 10_000}
+    user.apply_server("weather", image=installed.sample, **source)
+    async with installed.stream(user, "weather") as first:
+        await first.until(is_line)
+        instance = await instance_of(user, "weather")
+        await installed.kill_operator()
+        await until(lambda: first.ended, "the stream of the killed operator has ended")
+    assert figure(installed, "log_follows_begun_total") == 0, "nobody listens to the one that has come"
+    async with installed.cluster_stream(user, last_event_id=first.last_event_id) as second:
+        await second.until_control("reset")
+        printed = await Kubectl(user, installed, instance).printed()
+        await line_after(second, instance, printed[-1])
+    assert told([*first.events, *second.events], instance)[: len(printed)] == printed
+    assert {event["key"] for event in first.events if is_line(event)} <= {
+        event["key"] for event in second.events if is_line(event)
+    }
+
+
+async def test_a_subscriber_who_comes_back_after_ten_seconds_has_missed_no_line(user: User, installed: Installation) -> None:
+    user.apply_server("weather", image=installed.sample, **program(TICKING))
+    async with installed.stream(user, "weather") as first:
+        await first.until(is_line)
+    await asyncio.sleep(10)  # that long nobody listens
+    async with installed.cluster_stream(user, last_event_id=first.last_event_id) as second:
+        instance = await instance_of(user, "weather")
+        printed = await Kubectl(user, installed, instance).printed()
+        await line_after(second, instance, printed[-1])
+    assert told([*first.events, *second.events], instance)[: len(printed)] == printed
+    assert "reset" not in [frame["type"] for frame in second.control]
