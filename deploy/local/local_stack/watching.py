@@ -35,7 +35,8 @@ class Screen:
 
     def shows(self, event: EventJson, *, within: float) -> bool:
         """Wait until the event's line was written, but not longer than so many seconds."""
-        clock = f"{datetime.fromisoformat(event['time']).astimezone():%H:%M:%S.%f}"[:-3]
+        time = event.get("timestamp") or event["time"]
+        clock = f"{datetime.fromisoformat(time).astimezone():%H:%M:%S.%f}"[:-3]
         with self._grown:
             return self._grown.wait_for(lambda: clock in self._written, timeout=within)
 
