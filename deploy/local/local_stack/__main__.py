@@ -56,8 +56,8 @@ def _up(port: int) -> None:
     local = os.path.relpath(LOCAL)
     click.echo(
         f"\nThe gateway is at {stack.gateway}; follow the sample server, and act on it from a second terminal:\n\n"
-        f"  curl -N {stack.gateway}/api/servers/default:{SAMPLE}/events\n\n"
         f"  export KUBECONFIG=$PWD/{local}/kubeconfig PATH=$PWD/{local}/bin:$PATH\n"
+        f"  mcp-operator watch {SAMPLE}    (or: curl -N {stack.gateway}/api/servers/default:{SAMPLE}/events)\n\n"
         f"  kubectl scale mcpserver {SAMPLE} --replicas=3\n"
     )
 
