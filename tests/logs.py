@@ -5,7 +5,9 @@ Another implementation joins by a line in LOGS.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -27,6 +29,28 @@ def memory_log(capacity: int, capacity_bytes: int = PLENTY, /) -> EventLog:
 
 
 LOGS: list[MakeLog] = [memory_log]
+
+
+class Others:
+    """Whatever else runs in the event loop."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+
+    async def run(self) -> None:
+        while True:
+            self.turns += 1
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def others() -> AsyncIterator[Others]:
+    """Count the turns that others get while the block runs."""
+    counted = Others()
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(counted.run())
+        yield counted
+        running.cancel()
 
 
 def only(*types: EventType, **fields: Any) -> Selection:

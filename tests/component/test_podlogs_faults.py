@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -11,7 +13,7 @@ from mcp_operator.eventlog.log import EventId
 from mcp_operator.model.events import Event
 from tests.component.fake_api import until
 from tests.component.fake_kubelet import INSTANCE, Cut
-from tests.component.log_stage import stage
+from tests.component.log_stage import Stage, stage
 from tests.kubelet import PrintedLog
 
 OTHER = "weather-7d4b9-1"
@@ -23,6 +25,18 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "_FIRST_BACKOFF", 0.001)
     monkeypatch.setattr(reading, "_LONGEST_BACKOFF", 0.01)
     monkeypatch.setattr(reading, "_STATUS_LAG_SECONDS", 0.05)
+
+
+@asynccontextmanager
+async def followed() -> AsyncIterator[Stage]:
+    """A stage with a container that has printed a line, which was told."""
+    async with stage() as scene:
+        scene.kubelet.start()
+        scene.kubelet.print("one")
+        scene.see()
+        with scene.listening():
+            await scene.tells("<started>", "one")
+            yield scene
 
 
 @pytest.mark.parametrize("clean", [pytest.param(False, id="reset"), pytest.param(True, id="as if it were whole")])
@@ -157,36 +171,26 @@ async def test_a_restarted_container_tells_its_new_log_from_the_beginning() -> N
 
 
 async def test_what_a_dead_container_had_left_to_say_is_told_before_its_successor_speaks() -> None:
-    async with stage() as scene:
+    async with followed() as scene:
+        await scene.api.down()
+        scene.kubelet.print("two", "three")
         scene.kubelet.start()
-        scene.kubelet.print("one")
+        scene.kubelet.print("second life")
         scene.see()
-        with scene.listening():
-            await scene.tells("<started>", "one")
-            await scene.api.down()
-            scene.kubelet.print("two", "three")
-            scene.kubelet.start()
-            scene.kubelet.print("second life")
-            scene.see()
-            await scene.api.up()
-            await scene.tells("<started>", "one", "two", "three", "<ended>", "<started>", "second life")
+        await scene.api.up()
+        await scene.tells("<started>", "one", "two", "three", "<ended>", "<started>", "second life")
 
 
 async def test_a_restart_that_the_status_does_not_know_yet_is_noticed_by_the_log_itself() -> None:
-    async with stage() as scene:
+    async with followed() as scene:
+        await scene.api.down()
+        scene.kubelet.print("two")
         scene.kubelet.start()
-        scene.kubelet.print("one")
+        scene.kubelet.print("second life")
+        await scene.api.up()
+        await scene.tells("<started>", "one", "two", "<ended>")
         scene.see()
-        with scene.listening():
-            await scene.tells("<started>", "one")
-            await scene.api.down()
-            scene.kubelet.print("two")
-            scene.kubelet.start()
-            scene.kubelet.print("second life")
-            await scene.api.up()
-            await scene.tells("<started>", "one", "two", "<ended>")
-            scene.see()
-            await scene.tells("<started>", "one", "two", "<ended>", "<started>", "second life")
+        await scene.tells("<started>", "one", "two", "<ended>", "<started>", "second life")
 
 
 async def test_every_life_of_a_container_that_dies_at_once_is_told() -> None:
@@ -231,17 +235,12 @@ async def test_lives_that_nobody_has_a_log_of_any_more_are_said_to_be_missing(
 
 
 async def test_a_log_rotated_while_it_was_cut_off_goes_on_and_says_what_is_missing() -> None:
-    async with stage() as scene:
-        scene.kubelet.start()
-        scene.kubelet.print("one")
-        scene.see()
-        with scene.listening():
-            await scene.tells("<started>", "one")
-            await scene.api.down()
-            scene.kubelet.print("two", "three", "four")
-            scene.kubelet.runs[INSTANCE, "mcp"][-1].log.rotate(keep=2)
-            await scene.api.up()
-            await scene.tells("<started>", "one", "<started, dropped>", "three", "four")
+    async with followed() as scene:
+        await scene.api.down()
+        scene.kubelet.print("two", "three", "four")
+        scene.kubelet.runs[INSTANCE, "mcp"][-1].log.rotate(keep=2)
+        await scene.api.up()
+        await scene.tells("<started>", "one", "<started, dropped>", "three", "four")
 
 
 async def test_a_deleted_pod_is_followed_to_its_last_line() -> None:
@@ -261,18 +260,13 @@ async def test_a_deleted_pod_is_followed_to_its_last_line() -> None:
 
 
 async def test_a_pod_that_goes_while_its_log_is_cut_off_may_have_said_more() -> None:
-    async with stage() as scene:
-        scene.kubelet.start()
-        scene.kubelet.print("one")
-        scene.see()
-        with scene.listening():
-            await scene.tells("<started>", "one")
-            await scene.api.down()
-            scene.kubelet.print("unheard")
-            scene.kubelet.delete()
-            scene.forget()
-            await scene.api.up()
-            await scene.tells("<started>", "one", "<ended, dropped>")
+    async with followed() as scene:
+        await scene.api.down()
+        scene.kubelet.print("unheard")
+        scene.kubelet.delete()
+        scene.forget()
+        await scene.api.up()
+        await scene.tells("<started>", "one", "<ended, dropped>")
 
 
 async def test_what_kubelet_remarks_is_no_line_and_the_log_goes_on() -> None:

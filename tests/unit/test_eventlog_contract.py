@@ -12,7 +12,7 @@ from mcp_operator.model.events import Event, EventType, Follow, LogLevel
 from mcp_operator.model.operations import Outcome
 from mcp_operator.model.statuses import Status
 from tests.events import follow, line, metrics, progress, status, uid_of
-from tests.logs import LOGS, MakeLog, Replay, fill, only, records_after, replay, start_of
+from tests.logs import LOGS, MakeLog, Replay, fill, only, others, records_after, replay, start_of
 
 STATUSES = only(EventType.STATUS)
 
@@ -227,20 +227,11 @@ class TestWaiting:
 async def test_a_reader_far_behind_lets_others_have_their_turn(make_log: MakeLog) -> None:
     log = make_log(100)
     await fill(log, [progress("default/a", percent) for percent in range(50)])
-    turns = 0
 
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(others())
+    async with others() as counted:
         await replay(log, await start_of(log), limit=1)
-        running.cancel()
 
-    assert turns >= 50
+    assert counted.turns >= 50
 
 
 @pytest.mark.parametrize("types", [(EventType.PROGRESS,), (EventType.LOG,), (EventType.STATUS,), tuple(EventType)])

@@ -15,7 +15,7 @@ from mcp_operator.eventlog.log import EVERYTHING, EventLog, Record, Selection
 from mcp_operator.model.events import Event, EventType, Follow, LogLevel, LogPayload
 from mcp_operator.model.statuses import Status
 from tests.events import follow, line, metrics, progress, status, uid_of
-from tests.logs import LOGS, MakeLog, fill, only, records_after, start_of
+from tests.logs import LOGS, MakeLog, fill, only, others, records_after, start_of
 
 pytestmark = pytest.mark.parametrize("make_log", LOGS)
 
@@ -252,20 +252,11 @@ class TestTail:
     async def test_looking_for_a_rare_line_lets_others_have_their_turn(self, make_log: MakeLog) -> None:
         log = make_log(10_000)
         await fill(log, numbered("default/a", 10_000))
-        turns = 0
 
-        async def others() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
-
-        async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(others())
+        async with others() as counted:
             await log.snapshot(only(EventType.LOG, grep="no such line"), tail=1)
-            running.cancel()
 
-        assert turns >= 5
+        assert counted.turns >= 5
 
 
 lines = st.lists(

@@ -28,14 +28,14 @@ from mcp_operator.cluster.grouping import Families, Family
 from mcp_operator.cluster.metrics import ClusterMetrics
 from mcp_operator.cluster.objects import uid_of
 from mcp_operator.cluster.podlogs.lines import Line, LogLines
-from mcp_operator.cluster.podlogs.telling import Origin, tell_last_line
+from mcp_operator.cluster.podlogs.telling import Origin, logs_spec, tell_last_line
 from mcp_operator.cluster.queueing import TryAgain, WorkQueue
 from mcp_operator.eventlog.log import EventLog
 from mcp_operator.model.base import Object
 from mcp_operator.model.causes import Cause
 from mcp_operator.model.events import Event
 from mcp_operator.model.servers import ServerName
-from mcp_operator.model.spec import InvalidSpecError, LogFormat, MCPServer
+from mcp_operator.model.spec import LogsSpec
 from mcp_operator.rollout.state import State
 
 logger = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ class CrashReader:
         lines = await self._tail(origin, run)
         if not run.previous:
             self._check_whose(lines, run, pod_now=_instance(self._families.family(crash.uid), crash.cause), container=container)
-        format_ = _format(family.server)
+        format_ = (logs_spec(family.server) or LogsSpec()).format
         return [
             tell_last_line(origin, line, nth=nth, format=format_, cause=crash.cause.id) for line, nth in _numbered(_newest(lines))
         ]
@@ -235,13 +235,6 @@ def _last_run(pod: Object, container: str) -> _Run | None:
         if ended := found.get(field, {}).get("terminated"):
             return _Run(ended.get("containerID") or "", ended.get("finishedAt") or "", previous)
     return None
-
-
-def _format(server: Object | None) -> LogFormat:
-    try:
-        return MCPServer.parse(server).spec.logs.format if server is not None else LogFormat.AUTO
-    except InvalidSpecError:
-        return LogFormat.AUTO
 
 
 def _newest(lines: Sequence[Line]) -> Sequence[Line]:

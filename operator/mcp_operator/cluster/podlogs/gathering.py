@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import TypeAlias
 
@@ -12,8 +11,8 @@ from mcp_operator.cluster.grouping import Family
 from mcp_operator.cluster.objects import uid_of
 from mcp_operator.cluster.podlogs.containers import Container, containers_of
 from mcp_operator.cluster.podlogs.reading import ContainerLog
-from mcp_operator.cluster.podlogs.telling import Origin
-from mcp_operator.model.spec import InvalidSpecError, LogsSpec, MCPServer
+from mcp_operator.cluster.podlogs.telling import Origin, logs_spec
+from mcp_operator.model.spec import LogsSpec
 
 _Key: TypeAlias = tuple[str, str]
 """A container: the UID of its pod, and its name."""
@@ -49,7 +48,8 @@ class ServerLogs:
             past: how many lines are wanted of what a container has printed until now; None if the server was followed already:
                 then what has begun since is wanted from its beginning.
         """
-        self._read_spec(family)
+        # That of a deleted server, or one that can't be read, leaves it as it was.
+        self._spec = logs_spec(family.server if family is not None else None) or self._spec
         containers = _containers(family)
         for key, (origin, container) in containers.items():
             if key not in self._logs:
@@ -86,12 +86,6 @@ class ServerLogs:
         if self._tasks.pop(key, None) is not None:
             del self._logs[key]
             self._on_end()
-
-    def _read_spec(self, family: Family | None) -> None:
-        """The newest spec.logs; that of a deleted server, or one that can't be read, leaves it as it was."""
-        if family is not None and family.server is not None:
-            with suppress(InvalidSpecError):
-                self._spec = MCPServer.parse(family.server).spec.logs
 
 
 def _containers(family: Family | None) -> Mapping[_Key, tuple[Origin, Container]]:

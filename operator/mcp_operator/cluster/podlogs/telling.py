@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from mcp_operator.cluster.podlogs.lines import Line
 from mcp_operator.cluster.podlogs.parsing import parse
+from mcp_operator.model.base import Object
 from mcp_operator.model.events import Event, Follow, LogPayload
 from mcp_operator.model.servers import ServerName
-from mcp_operator.model.spec import LogFormat
+from mcp_operator.model.spec import InvalidSpecError, LogFormat, LogsSpec, MCPServer
 
 _MISSING = "{} before are missing, nobody knows how many"
 
@@ -31,6 +32,14 @@ class Origin:
 
     def __str__(self) -> str:
         return f"{self.server.namespace}/{self.instance}/{self.container}"
+
+
+def logs_spec(server: Object | None) -> LogsSpec | None:
+    """What an MCPServer wants of its logs; None once it is deleted, or as long as its spec can't be read."""
+    try:
+        return MCPServer.parse(server).spec.logs if server is not None else None
+    except InvalidSpecError:
+        return None
 
 
 def tell_line(origin: Origin, line: Line, *, nth: int, format: LogFormat) -> Event:  # noqa: A002 - it is the name of the spec's field
