@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from mcp_operator.apiserver.errors import ApiError
 from mcp_operator.cluster.running import Cluster
 from mcp_operator.eventlog.memory import MemoryLog
+from mcp_operator.gateway.options import Engine, HttpOptions, StreamOptions
 from mcp_operator.gateway.serving import Gateway
 from mcp_operator.settings import Settings
 
@@ -32,17 +33,33 @@ async def run(settings: Settings) -> None:
         StartError: a port can't be listened on, or no credentials for a cluster are found.
     """
     registry = _registry()
-    log = MemoryLog(capacity=settings.log_events, capacity_bytes=settings.log_bytes)
+    log = MemoryLog(capacity=settings.log_events, capacity_bytes=settings.log_bytes, max_age_seconds=settings.log_seconds)
     cluster = Cluster(log=log, namespaces=settings.namespaces, instance=socket.gethostname(), registry=registry)
     gateway = Gateway(
         log=log,
         synced=cluster.synced,
         registry=registry,
-        host=settings.host,
-        port=settings.port,
-        health_port=settings.health_port,
-        default_namespace=settings.default_namespace,
-        heartbeat_seconds=settings.heartbeat_seconds,
+        http=HttpOptions(
+            host=settings.host,
+            port=settings.port,
+            health_port=settings.health_port,
+            default_namespace=settings.default_namespace,
+            cors_origins=settings.cors_origins,
+            tls_certificate=settings.tls_certificate,
+            tls_key=settings.tls_key,
+        ),
+        streams=StreamOptions(
+            heartbeat_seconds=settings.heartbeat_seconds,
+            max_age_seconds=settings.stream_max_age_seconds,
+            backlog_bytes=settings.stream_backlog_bytes,
+            backlog_seconds=settings.stream_backlog_seconds,
+            stall_seconds=settings.stream_stall_seconds,
+            drain_seconds=settings.stream_drain_seconds,
+            max_streams=settings.max_streams,
+            max_streams_per_client=settings.max_streams_per_client,
+            new_streams_per_second=settings.new_streams_per_second,
+            engine=Engine(settings.stream_engine),
+        ),
     )
     stopping = _stop_signal()
     try:

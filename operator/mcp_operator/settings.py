@@ -4,6 +4,7 @@ Each is read from an environment variable `MCP_OPERATOR_<NAME>`; the command lin
 need from `app`; only `app` and `cli` know this class as a whole.
 """
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -32,8 +33,48 @@ class Settings(BaseSettings):
     health_port: Port = 8081
     """Port of /healthz, /readyz and /metrics; 0 picks a free one."""
 
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(default=())
+    """Origins (scheme://host:port, separated by commas) whose web pages may use the gateway, with credentials."""
+
+    tls_certificate: Path | None = None
+    """PEM file with a certificate and its chain: the gateway's port then speaks TLS (the health port doesn't)."""
+
+    tls_key: Path | None = None
+    """PEM file with the certificate's private key, if it isn't in the same file."""
+
     heartbeat_seconds: float = Field(default=15, gt=0, le=300)
     """Longest silence on an event stream before a comment line or a bookmark is sent."""
+
+    stream_max_age_seconds: float = Field(default=3600, ge=0)
+    """A stream ends after a random 80 to 100 % of this, so that clients spread over replicas and over time; its client comes
+    back and goes on where it was. 0: streams end only with their reason."""
+
+    stream_backlog_bytes: int = Field(default=1024 * 1024, ge=64 * 1024)
+    """How much a slow client may be behind, in bytes of the events' JSON, before metrics and progress are thinned out for it
+    and log lines are dropped and counted."""
+
+    stream_backlog_seconds: float = Field(default=30, gt=0)
+    """The same by age: how old the oldest event may be that it hasn't taken."""
+
+    stream_stall_seconds: float = Field(default=120, ge=1, le=86400)
+    """A client that acknowledges nothing of what was sent for so long is let go."""
+
+    stream_drain_seconds: float = Field(default=10, ge=0)
+    """When the operator stops, the ends of its streams are spread over so much time. The pod's terminationGracePeriodSeconds has
+    to be longer."""
+
+    stream_engine: Literal["socket", "aiohttp"] = "socket"
+    """What carries streams: `socket` writes to their connections directly, `aiohttp` through the web framework, at a higher
+    cost."""
+
+    max_streams: int = Field(default=25_000, ge=1)
+    """Streams that may be open at once; one more is told to come back later."""
+
+    max_streams_per_client: int = Field(default=12_500, ge=1)
+    """Streams of one client: of one identity, or of one address while clients have none."""
+
+    new_streams_per_second: float = Field(default=2_000, gt=0)
+    """How many streams may begin in a second: more wait for a moment, many more are told to come back later."""
 
     log_events: int = Field(default=100_000, ge=100)
     """How many events of each type (status, progress, metrics, log) the log in memory keeps. The newest event of each server
@@ -43,13 +84,16 @@ class Settings(BaseSettings):
     """How many bytes of events of each type the log in memory keeps, counted in the events' JSON; memory holds some 300 bytes
     more of each event. Whichever bound is reached first holds."""
 
+    log_seconds: float = Field(default=24 * 3600, gt=0)
+    """How long the log in memory keeps an event that a newer one of its server and type has followed."""
+
     log_format: Literal["text", "json"] = "text"
     """Form of the operator's own log lines on stderr."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level of the operator's own log lines."""
 
-    @field_validator("namespaces", mode="before")
+    @field_validator("namespaces", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

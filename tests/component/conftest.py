@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import aiohttp
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from local_stack.sse import Message, Parser
 from mcp_operator.eventlog.log import EventId, EventLog
 from mcp_operator.eventlog.memory import MemoryLog
+from mcp_operator.gateway.options import HttpOptions, StreamOptions
 from mcp_operator.gateway.serving import Gateway
 from mcp_operator.model.events import Event
 
@@ -112,21 +114,27 @@ StartGateway: TypeAlias = Callable[..., Awaitable[Loopback]]
 
 @pytest.fixture
 async def start_gateway() -> AsyncIterator[StartGateway]:
-    """Start a gateway with a short log, a quick heartbeat ... as the story needs it; it is stopped after the test."""
+    """Start a gateway with a short log, a quick heartbeat ... as the story needs it; it is stopped after the test.
+
+    Fields of `StreamOptions` are given as they are, those of `HttpOptions` in `http`.
+    """
     async with AsyncExitStack() as stack:
 
-        async def start(*, log: EventLog | None = None, capacity: int = 1000, heartbeat_seconds: float = 60) -> Loopback:
+        async def start(
+            *,
+            log: EventLog | None = None,
+            capacity: int = 1000,
+            http: Mapping[str, Any] = MappingProxyType({}),
+            **streams: Any,
+        ) -> Loopback:
             registry = CollectorRegistry()
             log = log or MemoryLog(capacity=capacity)
             gateway = Gateway(
                 log=log,
                 synced=lambda: started.synced,
                 registry=registry,
-                host="127.0.0.1",
-                port=0,
-                health_port=0,
-                default_namespace="default",
-                heartbeat_seconds=heartbeat_seconds,
+                http=HttpOptions(**{"host": "127.0.0.1", "port": 0, "health_port": 0, **http}),
+                streams=StreamOptions(**{"heartbeat_seconds": 60, **streams}),
             )
             session = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)))
             started = Loopback(log=log, gateway=gateway, session=session, registry=registry)

@@ -70,7 +70,7 @@ class Stage:
 
     def listening(self, name: str = "weather", *, tail: int = 0) -> AbstractContextManager[None]:
         """Somebody listens to a server's log while inside the block."""
-        logs = Selection(types=frozenset({EventType.LOG}), server=ServerName("default", name))
+        logs = Selection(types=frozenset({EventType.LOG}), servers=frozenset({ServerName("default", name)}))
         return self.log.listening(logs, tail=tail)
 
     @property

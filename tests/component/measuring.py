@@ -109,8 +109,8 @@ class Stage:
     @contextmanager
     def listening(self, name: str | None = "weather", *, types: frozenset[EventType] = METRICS) -> Iterator[None]:
         """Somebody listens to a server, or (None) to all, while inside the block."""
-        server = ServerName("default", name) if name is not None else None
-        with self.log.listening(Selection(types=types, server=server)):
+        servers = frozenset({ServerName("default", name)}) if name is not None else None
+        with self.log.listening(Selection(types=types, servers=servers)):
             yield
 
     async def told(self, name: str = "weather") -> list[Object]:

@@ -13,6 +13,7 @@ from local_stack.sse import Parser
 from mcp_operator.eventlog.log import Batch, EventId, Gap, Selection, Snapshot
 from mcp_operator.eventlog.memory import MemoryLog
 from mcp_operator.gateway.metrics import StreamMetrics
+from mcp_operator.gateway.options import HttpOptions, StreamOptions
 from mcp_operator.gateway.serving import Gateway
 from mcp_operator.gateway.streaming import RESET_REASONS, Stream
 from mcp_operator.gateway.subscribing import Subscription
@@ -371,11 +372,8 @@ class TestStopping:
             log=MemoryLog(capacity=10),
             synced=lambda: True,
             registry=CollectorRegistry(),
-            host="127.0.0.1",
-            port=0,
-            health_port=taken,
-            default_namespace="default",
-            heartbeat_seconds=15,
+            http=HttpOptions(host="127.0.0.1", port=0, health_port=taken),
+            streams=StreamOptions(),
         )
 
         with pytest.raises(OSError, match="address already in use"):

@@ -82,10 +82,10 @@ async def test_a_cursor_past_the_head_is_declared(make_log: MakeLog) -> None:
         (only(EventType.LOG, namespaces=frozenset({"team"})), ["l2"]),
         (Selection(namespaces=frozenset({"team"})), ["b1", "b2", "l2"]),
         (Selection(namespaces=frozenset({"team", "default"})), ["a1", "b1", "a2", "l1", "m1", "c1", "b2", "l2"]),
-        (Selection(server=status("default/a").server), ["a1", "a2", "l1", "m1", "c1"]),
+        (Selection(servers=frozenset({status("default/a").server})), ["a1", "a2", "l1", "m1", "c1"]),
         (Selection(uid=uid_of("default/a")), ["a1", "a2", "l1", "m1"]),
         (Selection(uid=uid_of("default/a", life=2)), ["c1"]),
-        (Selection(server=status("default/a").server, namespaces=frozenset({"team"})), []),
+        (Selection(servers=frozenset({status("default/a").server}), namespaces=frozenset({"team"})), []),
     ],
 )
 @pytest.mark.parametrize("limit", [1, 3, 100])
@@ -115,7 +115,9 @@ async def test_a_read_looks_at_a_bounded_part_of_the_log(make_log: MakeLog) -> N
     await fill(log, [progress("default/busy", percent) for percent in range(20)])
     head = await log.append(progress("default/quiet", 1))
 
-    first = await log.read(await start_of(log), only(EventType.PROGRESS, server=status("default/quiet").server), limit=8)
+    first = await log.read(
+        await start_of(log), only(EventType.PROGRESS, servers=frozenset({status("default/quiet").server})), limit=8
+    )
 
     assert first == Batch((), EventId(head.epoch, 8), ended=False)
 
@@ -296,7 +298,7 @@ class TestDemand:
             (only(EventType.LOG), ["a log", "b log", "reborn log"]),
             (only(EventType.METRICS), ["a metrics"]),
             (only(EventType.LOG, uid=uid_of("default/a")), ["a log"]),
-            (only(EventType.LOG, server=status("default/a").server), ["a log", "reborn log"]),
+            (only(EventType.LOG, servers=frozenset({status("default/a").server})), ["a log", "reborn log"]),
             (only(EventType.LOG, namespaces=frozenset({"team", "other"})), ["b log"]),
             (only(EventType.LOG, level=LogLevel.FATAL, grep="nowhere"), ["a log", "b log", "reborn log"]),
         ],

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcp_operator.eventlog.log import EVERYTHING, EXPENDABLE, EventId, EventLog, Gap, GapReason, Record, Selection
+from mcp_operator.eventlog.log import EVERYTHING, EXPENDABLE, EventId, EventLog, Gap, GapReason, Record, Selection, Subject
 from mcp_operator.model.events import Event, EventType, LogLevel, LogPayload
 from mcp_operator.model.statuses import Status
 from tests.events import follow, line, metrics, progress, status, uid_of
@@ -48,7 +48,9 @@ class History:
         return [
             (event_id, event)
             for event_id, event, _ in self.events
-            if event_id.seq > cursor and event.type in selection.types and selection.covers(event.server, event.uid)
+            if event_id.seq > cursor
+            and event.type in selection.types
+            and selection.covers(Subject(event.server, event.uid, event.labels))
         ]
 
 

@@ -142,7 +142,7 @@ class TestGaps:
         assert [str(server.server) for server in forgotten.servers] == ["default/busy"]
         # Nothing newer names the lost word, and yet it isn't lost in silence.
         assert await replay(log, before, STATUSES) == Gap(GapReason.EXPIRED)
-        assert await replay(log, before, Selection(server=status("default/gone").server)) == Gap(GapReason.EXPIRED)
+        assert await replay(log, before, Selection(servers=frozenset({status("default/gone").server}))) == Gap(GapReason.EXPIRED)
 
     async def test_who_reads_lines_of_one_object_is_told_that_its_end_is_forgotten(self, make_log: MakeLog) -> None:
         """All of its lines are held, but not the last word that would end the reading."""
@@ -182,7 +182,7 @@ class TestGaps:
         await fill(log, [progress("default/gone", 1), *(progress("default/busy", percent) for percent in range(20))])
         await fill(log, [status("default/busy") for _ in range(20)])
 
-        assert await replay(log, cursor, Selection(server=status("default/gone").server)) == Gap(GapReason.EXPIRED)
+        assert await replay(log, cursor, Selection(servers=frozenset({status("default/gone").server}))) == Gap(GapReason.EXPIRED)
 
 
 class TestDropped:
@@ -275,7 +275,7 @@ class TestDropped:
         await fill(log, [line("default/gone"), status("default/gone", Status.DELETED)])
         await fill(log, [*(status("default/busy") for _ in range(9)), *(line("default/busy", f"{n}") for n in range(3))])
 
-        read = await replay(log, cursor, only(EventType.LOG, server=status("default/gone").server))
+        read = await replay(log, cursor, only(EventType.LOG, servers=frozenset({status("default/gone").server})))
 
         assert isinstance(read, Replay)
         assert read.lost == {EventType.LOG}

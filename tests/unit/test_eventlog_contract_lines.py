@@ -178,7 +178,7 @@ class TestTail:
             (only(EventType.LOG), ["a2", "a3", "b", "reborn"]),
             (only(EventType.STATUS), []),
             (Selection(namespaces=frozenset({"team"})), ["b"]),
-            (Selection(server=status("default/a").server), ["a2", "a3", "reborn"]),
+            (Selection(servers=frozenset({status("default/a").server})), ["a2", "a3", "reborn"]),
             (Selection(uid=uid_of("default/a")), ["a2", "a3"]),
             (Selection(uid=uid_of("default/nobody")), []),
             (Selection(grep="a1"), ["a1"]),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from local_stack.sse import Message, Parser
 from mcp_operator.eventlog.encoding import MAX_EVENT_BYTES
-from mcp_operator.eventlog.log import EventId, Record, Selection
+from mcp_operator.eventlog.log import EventId, Record, Selection, Subject
 from mcp_operator.eventlog.memory import MemoryLog
 from mcp_operator.gateway import framing
 from mcp_operator.model.events import Event, EventType
@@ -28,8 +28,7 @@ def record(data: bytes = b'{"id":"3f9c-42","type":"status"}') -> Record:
     return Record(
         id=CURSOR,
         type=EventType.STATUS,
-        server=ServerName("default", "weather"),
-        uid="u",
+        subject=Subject(ServerName("default", "weather"), "u"),
         last_word=False,
         data=data,
     )

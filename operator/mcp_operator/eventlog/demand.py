@@ -67,8 +67,8 @@ class Listeners:
 def _scopes(selection: Selection) -> list[_Scope]:
     if selection.uid is not None:
         return [selection.uid]
-    if selection.server is not None:
-        return [selection.server]
+    if selection.servers is not None:
+        return list(selection.servers)
     if selection.namespaces is not None:
         return [f"{namespace}/" for namespace in selection.namespaces]
     return [None]

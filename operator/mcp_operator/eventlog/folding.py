@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mcp_operator.eventlog.log import Record, ServerSnapshot
-from mcp_operator.model.events import Event, LogPayload, MetricsPayload, ProgressPayload, StatusPayload
+from mcp_operator.model.events import Event, LogPayload, MetricsPayload, ProgressPayload, ResponsePayload, StatusPayload
 from mcp_operator.model.statuses import Status
 
 
@@ -17,7 +17,9 @@ def is_last_word(event: Event) -> bool:
 def fold(known: ServerSnapshot | None, event: Event, record: Record) -> ServerSnapshot:
     """What is known about a server once this event of it is in the log as `record`."""
     if known is None:
-        known = ServerSnapshot(server=record.server, uid=record.uid, phase=None, status=None, progress=None)
+        known = ServerSnapshot(subject=record.subject, phase=None, status=None, progress=None)
+    elif known.subject is not record.subject:
+        known = replace(known, subject=record.subject)
     match event.payload:
         case StatusPayload(status=Status.DELETED):
             return replace(known, phase=Status.DELETED, status=record, progress=None)
@@ -29,5 +31,5 @@ def fold(known: ServerSnapshot | None, event: Event, record: Record) -> ServerSn
             return replace(known, progress=None)
         case MetricsPayload():
             return replace(known, metrics=record)
-        case LogPayload():
+        case LogPayload() | ResponsePayload():
             return known

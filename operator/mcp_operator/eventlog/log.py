@@ -10,10 +10,12 @@ import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
 from mcp_operator.model.events import Event, EventType, LogLevel
+from mcp_operator.model.labels import NO_LABELS, Labels, Selector
 from mcp_operator.model.servers import ServerName
 from mcp_operator.model.statuses import Status
 
@@ -51,6 +53,16 @@ class EventId:
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """Whom an event is about: a server as it was named and labelled then. Events of one server share it."""
+
+    server: ServerName
+    uid: str
+    labels: Labels = NO_LABELS
+    """Labels of the MCPServer object when the event was made."""
+
+
+@dataclass(frozen=True, slots=True)
 class LineOrigin:
     """How grave a log line is and who printed it."""
 
@@ -65,8 +77,7 @@ class Record:
 
     id: EventId
     type: EventType
-    server: ServerName
-    uid: str
+    subject: Subject
     last_word: bool
     """Whether it says `deleted`, after which nothing follows for this UID."""
     data: bytes
@@ -75,30 +86,48 @@ class Record:
     """Of a log event that tells a line: what it is chosen by."""
     announces_loss: bool = False
     """Of a log event: whether it says that lines are missing, which no filter may hide."""
+    topic: str | None = None
+    """What a newer event of the same topic says anew, so that a reader who is late needs only the newest one: a server's metrics
+    (its UID), how far one operation is (its id)."""
+    closes_topic: bool = False
+    """Whether it ends its topic (an operation's outcome): no reader may miss it."""
+    observed: float | None = None
+    """When the operator learned of it, by the event loop's clock (seconds); None if that says nothing about its delivery."""
+
+    @property
+    def server(self) -> ServerName:
+        return self.subject.server
+
+    @property
+    def uid(self) -> str:
+        return self.subject.uid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which events a reader wants. Without a server, a UID or namespaces: those of all servers."""
+    """Which events a reader wants: those that pass all that is given. Without anything: all."""
 
     types: frozenset[EventType] = frozenset(EventType)
-    server: ServerName | None = None
-    """Whatever object has this name, one after the other."""
     uid: str | None = None
-    """This one object."""
+    """This one object: nothing follows after its last word."""
+    servers: frozenset[ServerName | str] | None = None
+    """Any of these: names mean whatever object has them, one after the other, strings are UIDs."""
     namespaces: frozenset[str] | None = None
+    selector: Selector | None = None
+    """Servers whose labels, when the event was made, match."""
     level: LogLevel | None = None
     """Of log events only lines at least as grave as this."""
     grep: str | None = None
     """Of log events only lines whose `msg` contains this literally. Events of other types pass both, and of those log events
     that tell no line only what announces a loss."""
 
-    def covers(self, server: ServerName, uid: str) -> bool:
+    def covers(self, subject: Subject) -> bool:
         """Whether it is about this server at all, whatever the event's type."""
         return (
-            (self.uid is None or self.uid == uid)
-            and (self.server is None or self.server == server)
-            and (self.namespaces is None or server.namespace in self.namespaces)
+            (self.uid is None or self.uid == subject.uid)
+            and (self.servers is None or subject.server in self.servers or subject.uid in self.servers)
+            and (self.namespaces is None or subject.server.namespace in self.namespaces)
+            and (self.selector is None or self.selector.matches(subject.labels))
         )
 
 
@@ -142,8 +171,8 @@ class Batch:
 class ServerSnapshot:
     """What is known about one server at a position."""
 
-    server: ServerName
-    uid: str
+    subject: Subject
+    """As of its newest event."""
     phase: Status | None
     """The status in one word, None before its first status event."""
     status: Record | None
@@ -152,6 +181,14 @@ class ServerSnapshot:
     """The newest progress event while an operation is open."""
     metrics: Record | None = None
     """The newest metrics event."""
+
+    @property
+    def server(self) -> ServerName:
+        return self.subject.server
+
+    @property
+    def uid(self) -> str:
+        return self.subject.uid
 
     @property
     def deleted(self) -> bool:
@@ -203,8 +240,10 @@ class EventLog(Protocol):
     """The ordered, bounded history of events.
 
     - One total order: ids rise with every append, whoever the writers are, and times never fall along it.
-    - Bounded, each type by itself: old events go, but a flood of one type takes no room from another. The newest of each server
-      and type stays, until a server's last word (`deleted`) has itself become old; then the server is forgotten.
+    - Bounded by count, bytes and age, each type by itself: a flood of one type takes no room from another. Where room is short,
+      servers that hold more than twice an even share give theirs up first, so that one server's flood doesn't push out what was
+      said about the others. The newest of each server and type stays, until a server's last word (`deleted`) has itself become
+      old; then the server is forgotten.
     - Never a silent hole: a read gives every wanted event between two positions, or says that some are missing (`Gap`,
       `Batch.dropped`).
     """
@@ -224,7 +263,15 @@ class EventLog(Protocol):
     async def read(self, after: EventId, selection: Selection, *, limit: int) -> Batch | Gap:
         """The next events after a position; never waits for new ones.
 
-        It looks at no more than `limit` events of the selection's types, wanted or not, and at none of others.
+        It looks at no more than `limit` events of the selection's types, wanted or not, and at none of others. Of a selection by
+        UID or by servers it looks at none of other servers.
+        """
+
+    async def position(self, since: datetime | None, selection: Selection) -> EventId:
+        """From where to read all that was appended at a time or later; None: all that is still held of the selection.
+
+        Read on from there, events that are no longer held are declared as ever. From the position that None gives, that is never
+        a `Gap`: history begins behind the newest event that has gone of a type of which none may be missed.
         """
 
     async def wait(self, after: EventId, selection: Selection = EVERYTHING) -> None:

@@ -29,11 +29,12 @@ from mcp_operator.eventlog.log import (
     Selection,
     ServerSnapshot,
     Snapshot,
+    Subject,
 )
 from mcp_operator.eventlog.retaining import Retained, seq_of
 from mcp_operator.eventlog.sifting import passes
 from mcp_operator.eventlog.tailing import Lines
-from mcp_operator.model.events import Event, EventType, LogPayload
+from mcp_operator.model.events import Event, EventType, LogPayload, MetricsPayload, ProgressPayload
 
 
 def _now() -> datetime:
@@ -46,11 +47,19 @@ class MemoryLog:
     Belongs to one event loop. Nothing suspends within a method but where it says so: each call sees one state of the log.
     """
 
-    def __init__(self, *, capacity: int, capacity_bytes: int = 32 * 1024 * 1024, clock: Callable[[], datetime] = _now) -> None:
+    def __init__(
+        self,
+        *,
+        capacity: int,
+        capacity_bytes: int = 32 * 1024 * 1024,
+        max_age_seconds: float = 24 * 3600,
+        clock: Callable[[], datetime] = _now,
+    ) -> None:
         """
         Args:
             capacity: events of each type that are kept.
             capacity_bytes: bytes of these events' JSON that are kept, of each type; memory holds some 300 more per event.
+            max_age_seconds: how long they are kept.
         """
         self._clock = clock
         self._epoch = secrets.token_hex(5)
@@ -98,13 +107,16 @@ class MemoryLog:
         end = last_word or self.head
         looked_at = list(islice(self._held(after, end, selection.types), limit))
         position = end if len(looked_at) < limit else looked_at[-1].id
-        wanted = [record for record in looked_at if selection.covers(record.server, record.uid) and passes(record, selection)]
+        wanted = [record for record in looked_at if selection.covers(record.subject) and passes(record, selection)]
         return Batch(tuple(wanted), position, ended=position == last_word, dropped=missing)
 
     async def wait(self, after: EventId, selection: Selection = EVERYTHING) -> None:
         types = selection.types if selection.uid is None else selection.types | {EventType.STATUS}
         while after.epoch == self._epoch and self._newest_seq(types) <= after.seq <= self._head:
             await self._awaited.setdefault(types, asyncio.Event()).wait()
+
+    async def position(self, since: datetime | None, selection: Selection) -> EventId:
+        raise NotImplementedError
 
     def listening(self, selection: Selection, *, tail: int = 0) -> AbstractContextManager[None]:
         return self._listeners.listening(selection, tail=tail)
@@ -115,7 +127,7 @@ class MemoryLog:
 
     async def snapshot(self, selection: Selection, *, tail: int = 0) -> Snapshot:
         position = self.head
-        servers = [known for known in self._servers.values() if selection.covers(known.server, known.uid)]
+        servers = [known for known in self._servers.values() if selection.covers(known.subject)]
         servers.sort(key=lambda known: (known.server, known.status.id.seq if known.status else 0))
         if tail == 0 or EventType.LOG not in selection.types:
             return Snapshot(position, tuple(servers))
@@ -143,7 +155,7 @@ class MemoryLog:
     def _last_word_after(self, after: EventId, selection: Selection) -> EventId | None:
         """Where the one object that is selected ends, if that is known and comes after a position."""
         known = None if selection.uid is None else self._servers.get(selection.uid)
-        if known is None or known.status is None or not (known.deleted and selection.covers(known.server, known.uid)):
+        if known is None or known.status is None or not (known.deleted and selection.covers(known.subject)):
             return None
         return known.status.id if known.status.id.seq > after.seq else None
 
@@ -170,17 +182,34 @@ class MemoryLog:
 
 
 def _record(event: Event, event_id: EventId, data: bytes) -> Record:
+    topic, closes_topic = _topic(event)
     log = event.payload if isinstance(event.payload, LogPayload) else None
     return Record(
         id=event_id,
         type=event.type,
-        server=event.server,
-        uid=event.uid,
+        subject=_subject(event.server, event.uid, event.labels),
         last_word=is_last_word(event),
         data=data,
         line=None if log is None or log.level is None else _origin(log.level, log.instance, log.container),
         announces_loss=log is not None and log.dropped,
+        topic=topic,
+        closes_topic=closes_topic,
+        observed=event.observed,
     )
+
+
+def _topic(event: Event) -> tuple[str | None, bool]:
+    match event.payload:
+        case MetricsPayload():
+            return event.uid, False
+        case ProgressPayload(operation=operation, outcome=outcome):
+            return operation, outcome is not None
+        case _:
+            return None, False
+
+
+# Few servers tell most events.
+_subject = lru_cache(4096)(Subject)
 
 
 # Most lines come from few containers.

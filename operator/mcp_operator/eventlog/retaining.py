@@ -8,8 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from operator import attrgetter
 
-from mcp_operator.eventlog.log import Record, Selection
-from mcp_operator.model.servers import ServerName
+from mcp_operator.eventlog.log import Record, Selection, Subject
 
 seq_of = attrgetter("id.seq")
 """The place of a record in the order of all records."""
@@ -33,7 +32,7 @@ class Retained:
         """Older records that are the newest of their server, by seq, in its order."""
         self._newest: dict[str, Record] = {}
         """By UID."""
-        self._lost: dict[str, tuple[ServerName, int]] = {}
+        self._lost: dict[str, tuple[Subject, int]] = {}
         """Seq of the newest event that has gone, of each UID that has lost any: a reader who isn't past it has a hole there."""
         self._lost_until = 0
         """Everything after this seq is held."""
@@ -75,7 +74,7 @@ class Retained:
         """Seq of the newest event after a position that the selection covers and that has gone; None if all are held."""
         if seq >= self._lost_until:
             return None
-        lost = (lost for uid, (server, lost) in self._lost.items() if selection.covers(server, uid))
+        lost = (lost for subject, lost in self._lost.values() if selection.covers(subject))
         newest = max(self.horizon, *lost, 0)
         return newest if newest > seq else None
 
@@ -116,7 +115,7 @@ class Retained:
 
     def _lose(self, record: Record) -> None:
         if record.uid in self._newest:
-            self._lost[record.uid] = (record.server, record.id.seq)
+            self._lost[record.uid] = (record.subject, record.id.seq)
         else:
             self.horizon = max(self.horizon, record.id.seq)
         self._let_go(record)

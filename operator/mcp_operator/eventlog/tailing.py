@@ -46,9 +46,7 @@ class Lines:
         """
         most = None if sifts(selection) else count
         candidates = [
-            list(islice(reversed(lines), most))
-            for (uid, _, _), lines in self._by_container.items()
-            if selection.covers(lines[0].server, uid)
+            list(islice(reversed(lines), most)) for lines in self._by_container.values() if selection.covers(lines[-1].subject)
         ]
         looked = 0
         tails: list[list[Record]] = []

@@ -33,7 +33,7 @@ def selection_of(server_id: str, *, default_namespace: str) -> Selection:
         namespace = default_namespace
     if not (is_label(namespace) and is_label(name)):
         raise bad_parameter("id", server_id, expected=_EXPECTED.format(default_namespace))
-    return Selection(server=ServerName(namespace, name))
+    return Selection(servers=frozenset({ServerName(namespace, name)}))
 
 
 def current(snapshot: Snapshot) -> ServerSnapshot | None:

@@ -16,6 +16,7 @@ from mcp_operator.gateway.delivering import StreamHandlers
 from mcp_operator.gateway.identity import identity_middleware
 from mcp_operator.gateway.listing import ListHandlers, json_response
 from mcp_operator.gateway.metrics import LogCollector, StreamMetrics
+from mcp_operator.gateway.options import HttpOptions, StreamOptions
 from mcp_operator.gateway.problems import problem_middleware
 from mcp_operator.gateway.streaming import RESET_REASONS
 
@@ -50,32 +51,28 @@ class Gateway:
         log: EventLog,
         synced: Callable[[], bool],
         registry: CollectorRegistry,
-        host: str,
-        port: int,
-        health_port: int,
-        default_namespace: str,
-        heartbeat_seconds: float,
+        http: HttpOptions,
+        streams: StreamOptions,
     ) -> None:
         """
         Args:
             synced: whether the log tells of the whole cluster. Until then nothing final is said.
             registry: gets the gateway's metrics; /metrics shows all that is in it.
-            port: 0 picks a free one, as does `health_port`.
-            default_namespace: namespace of a server named in a URL without one.
-            heartbeat_seconds: longest silence on a stream.
         """
         metrics = StreamMetrics(registry, reset_reasons=RESET_REASONS)
         registry.register(LogCollector(log))
         self._synced = synced
         self._streams = StreamHandlers(
-            log=log, synced=synced, metrics=metrics, default_namespace=default_namespace, heartbeat_seconds=heartbeat_seconds
+            log=log,
+            synced=synced,
+            metrics=metrics,
+            default_namespace=http.default_namespace,
+            heartbeat_seconds=streams.heartbeat_seconds,
         )
-        lists = ListHandlers(log=log, synced=synced, default_namespace=default_namespace)
+        lists = ListHandlers(log=log, synced=synced, default_namespace=http.default_namespace)
         self._api = _runner(self._api_application(lists))
         self._health = _runner(self._health_application(registry))
-        self._host = host
-        self._port = port
-        self._health_port = health_port
+        self._http = http
 
     async def start(self) -> Ports:
         """Listen, and return the ports.
@@ -85,8 +82,8 @@ class Gateway:
         """
         try:
             return Ports(
-                gateway=await _listen(self._api, self._host, self._port),
-                health=await _listen(self._health, self._host, self._health_port),
+                gateway=await _listen(self._api, self._http.host, self._http.port),
+                health=await _listen(self._health, self._http.host, self._http.health_port),
             )
         except OSError:
             await self.stop()

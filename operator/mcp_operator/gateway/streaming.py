@@ -134,7 +134,7 @@ class Stream:
         """Begin anew with a snapshot: for the first time, or because history can't be continued for this reason."""
         selection = self._subscription.selection
         snapshot = await self._log.snapshot(selection, tail=self._subscription.tail)
-        servers = _standing(snapshot, whole_cluster=selection.server is None and selection.uid is None)
+        servers = _standing(snapshot, whole_cluster=selection.servers is None and selection.uid is None)
         self._position = self._told = snapshot.position
         bookmark = framing.bookmark_frame(time=_now(), cursor=snapshot.position)
         frames: Iterable[bytes] = chain(self._snapshot(servers, snapshot.lines), [bookmark])

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from mcp_operator.model.base import Model
 from mcp_operator.model.causes import Cause
+from mcp_operator.model.labels import NO_LABELS, Labels
 from mcp_operator.model.operations import InstanceStep, OperationKind, Outcome
 from mcp_operator.model.servers import ServerName
 from mcp_operator.model.statuses import Condition, Status
@@ -27,6 +28,7 @@ class EventType(StrEnum):
     PROGRESS = "progress"
     METRICS = "metrics"
     LOG = "log"
+    RESPONSE = "response"
 
 
 class StatusPayload(Model):
@@ -201,7 +203,36 @@ class LogPayload(Model):
     """Of a `follow` event: whether lines before it are missing, in unknown number."""
 
 
-Payload: TypeAlias = StatusPayload | ProgressPayload | MetricsPayload | LogPayload
+class ResponseKind(StrEnum):
+    """What a response event tells of its call."""
+
+    ACCEPTED = "accepted"
+    PROGRESS = "progress"
+    LOG = "log"
+    PARTIAL = "partial"
+    TASK = "task"
+    INPUT_REQUIRED = "input_required"
+    RETRYING = "retrying"
+    RESULT = "result"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+
+
+class ResponsePayload(Model):
+    """A step of a running tool call: what its server has answered so far, and how it ended."""
+
+    type: ClassVar[EventType] = EventType.RESPONSE
+
+    call: str
+    """Id of the call."""
+    seq: int
+    """1 for the call's first event; rises by one with each."""
+    kind: ResponseKind
+    message: str | None = None
+    """For people."""
+
+
+Payload: TypeAlias = StatusPayload | ProgressPayload | MetricsPayload | LogPayload | ResponsePayload
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +247,10 @@ class Event:
     payload: Payload
     late: bool = False
     """It happened while the operator was away."""
+    labels: Labels = NO_LABELS
+    """Labels of the MCPServer object: what streams choose by, not told."""
+    observed: float | None = None
+    """When the operator learned of it, by the event loop's clock (seconds); not told."""
 
     @property
     def type(self) -> EventType:
