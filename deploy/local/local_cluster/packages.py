@@ -1,4 +1,4 @@
-"""The Debian packages that a cluster needs: only what is missing is installed, nothing is removed, no service is started."""
+"""Debian packages, a cluster's or others: only what is missing is installed, nothing is removed, no service is started."""
 
 import os
 import shutil
@@ -33,25 +33,28 @@ DENY = "#!/bin/sh\n# Written by mcp-operator's local cluster while it installs p
 APT_SECONDS = 600.0
 
 
-def missing_packages() -> list[str]:
-    """Packages of `NEEDED` whose command or file isn't there."""
+def missing_packages(needed: Mapping[str, str] = NEEDED) -> list[str]:
+    """Packages whose command or file isn't there."""
     return [
         package
-        for package, thing in NEEDED.items()
+        for package, thing in needed.items()
         if shutil.which(thing, path=search_path()) is None and not Path(thing).is_file()
     ]
 
 
-def install_packages() -> None:
+def install_packages(needed: Mapping[str, str] = NEEDED) -> None:
     """Install what is missing.
+
+    Args:
+        needed: each package with the command or file that it is needed for.
 
     Raises:
         ClusterError: apt-get can't do it without removing something, or can't reach its archive.
     """
-    if not missing_packages():
+    if not missing_packages(needed):
         return
     with locked(cache_folder()):
-        missing = missing_packages()
+        missing = missing_packages(needed)
         if missing:
             with step(f"install Debian packages: {', '.join(missing)}"), services_denied() as prefix:
                 _install(missing, prefix)
