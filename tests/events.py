@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from mcp_operator.model.events import Event, Follow, LogLevel, LogPayload, MetricsPayload, ProgressPayload, StatusPayload
+from mcp_operator.model.events import (
+    Event,
+    Follow,
+    LogLevel,
+    LogPayload,
+    MetricsPayload,
+    ProgressPayload,
+    ResponseKind,
+    ResponsePayload,
+    StatusPayload,
+)
 from mcp_operator.model.operations import OperationKind, Outcome
 from mcp_operator.model.servers import ServerName
 from mcp_operator.model.statuses import Status
@@ -15,6 +26,11 @@ from mcp_operator.model.statuses import Status
 def uid_of(server: str, life: int = 1) -> str:
     """The UID of the object that has this name ("namespace/name") in its first, second ... life."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{server}#{life}"))
+
+
+def labelled(event: Event, **labels: str) -> Event:
+    """The same when the server had these labels."""
+    return replace(event, labels=tuple(sorted(labels.items())))
 
 
 def status(server: str, said: Status = Status.RUNNING, *, life: int = 1, key: str = "", **fields: Any) -> Event:
@@ -77,6 +93,22 @@ def follow(server: str, said: Follow = Follow.STARTED, *, life: int = 1, **field
 def _log(server: str, life: int, key: str, fields: dict[str, Any]) -> Event:
     payload = {"instance": "weather-7d4b9-0", "container": "mcp", "timestamp": "2026-11-23T12:00:00.000000001Z", **fields}
     return Event(ServerName.parse(server), uid_of(server, life), key, LogPayload.model_validate(payload))
+
+
+def response(
+    server: str,
+    seq: int = 1,
+    kind: ResponseKind = ResponseKind.PROGRESS,
+    *,
+    call: str = "call-1",
+    life: int = 1,
+    key: str = "",
+    **fields: Any,
+) -> Event:
+    """One server took a step in answering a call."""
+    uid = uid_of(server, life)
+    payload = {"call": call, "seq": seq, "kind": kind, "message": None, **fields}
+    return Event(ServerName.parse(server), uid, key or f"{uid}/{call}/{seq}", ResponsePayload.model_validate(payload))
 
 
 def metrics(server: str, cpu: float | None = 12.5, *, life: int = 1, key: str = "", **fields: Any) -> Event:

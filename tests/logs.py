@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Protocol
 
 from mcp_operator.eventlog.log import EVERYTHING, Batch, EventId, EventLog, Gap, Record, Selection
@@ -16,16 +18,39 @@ from mcp_operator.eventlog.memory import MemoryLog
 from mcp_operator.model.events import Event, EventType
 
 PLENTY = 1 << 30
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+class Clock:
+    """A log's clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
 
 
 class MakeLog(Protocol):
-    """Makes an empty log that keeps so many events of each type, and so many bytes of their JSON."""
+    """Makes an empty log that keeps so many events of each type, so many bytes of their JSON, and for so long by this clock."""
 
-    def __call__(self, capacity: int, capacity_bytes: int = PLENTY, /) -> EventLog: ...
+    def __call__(
+        self, capacity: int, capacity_bytes: int = PLENTY, /, *, max_age_seconds: float = PLENTY, clock: Clock | None = None
+    ) -> EventLog: ...
 
 
-def memory_log(capacity: int, capacity_bytes: int = PLENTY, /) -> EventLog:
-    return MemoryLog(capacity=capacity, capacity_bytes=capacity_bytes)
+def memory_log(
+    capacity: int, capacity_bytes: int = PLENTY, /, *, max_age_seconds: float = PLENTY, clock: Clock | None = None
+) -> EventLog:
+    return MemoryLog(
+        capacity=capacity,
+        capacity_bytes=capacity_bytes,
+        max_age_seconds=max_age_seconds,
+        clock=clock or partial(datetime.now, UTC),
+    )
 
 
 LOGS: list[MakeLog] = [memory_log]

@@ -7,6 +7,7 @@ ends with its error, and Kubernetes starts another.
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 
@@ -16,10 +17,15 @@ from mcp_operator.apiserver.errors import ApiError
 from mcp_operator.cluster.running import Cluster
 from mcp_operator.eventlog.memory import MemoryLog
 from mcp_operator.gateway.options import Engine, HttpOptions, StreamOptions
+from mcp_operator.gateway.securing import CertificateError
 from mcp_operator.gateway.serving import Gateway
 from mcp_operator.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+
+_OTHER_FILES = 1_000
+"""For all that isn't a stream: watches, logs that are followed, requests that are just answered."""
 
 
 class StartError(Exception):
@@ -30,8 +36,9 @@ async def run(settings: Settings) -> None:
     """Run the operator until SIGTERM or SIGINT.
 
     Raises:
-        StartError: a port can't be listened on, or no credentials for a cluster are found.
+        StartError: a port can't be listened on, the TLS certificate can't be used, or no credentials for a cluster are found.
     """
+    _allow_open_files(settings.max_streams)
     registry = _registry()
     log = MemoryLog(capacity=settings.log_events, capacity_bytes=settings.log_bytes, max_age_seconds=settings.log_seconds)
     cluster = Cluster(log=log, namespaces=settings.namespaces, instance=socket.gethostname(), registry=registry)
@@ -66,6 +73,8 @@ async def run(settings: Settings) -> None:
         ports = await gateway.start()
     except OSError as error:
         raise StartError(f"The gateway can't listen on {settings.host}: {error.strerror or error}") from None
+    except CertificateError as error:
+        raise StartError(f"The gateway can't speak TLS: {error}") from None
     logger.info("The gateway listens on port %d, health and metrics on port %d.", ports.gateway, ports.health)
     refused: BaseException | None = None
     try:
@@ -85,6 +94,14 @@ async def _serve(cluster: Cluster, gateway: Gateway, *, until: asyncio.Event) ->
         finally:
             await gateway.stop()
             following.cancel()
+
+
+def _allow_open_files(streams: int) -> None:
+    """Each stream is an open file, and a process may have 1,024 unless it asks for more."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if most != resource.RLIM_INFINITY and most < streams + _OTHER_FILES:
+        logger.warning("This process may have %d files open: too few for MCP_OPERATOR_MAX_STREAMS=%d streams.", most, streams)
 
 
 def _registry() -> CollectorRegistry:

@@ -1,10 +1,12 @@
-"""The command `mcp-operator`: `run` is the operator itself, `crds` prints the resources that it needs, the rest is for people.
+"""The command `mcp-operator`: `run` is the operator, `crds` and `openapi` print what it needs and what it promises, the rest is
+for people.
 
 What takes long to import is imported by the command that needs it, so that `--help` answers at once.
 """
 
 import asyncio
 import importlib.metadata
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -66,3 +68,11 @@ def crds() -> None:
     from mcp_operator.model.crd import crd_yaml  # noqa: PLC0415 - only needed here
 
     click.echo(crd_yaml(), nl=False)
+
+
+@main.command()
+def openapi() -> None:
+    """Print the OpenAPI 3.2 document of the gateway, with the JSON Schema of every event: what it serves at /openapi.json."""
+    from mcp_operator.gateway.describing import document  # noqa: PLC0415 - only needed here
+
+    click.echo(json.dumps(document(), indent=2, ensure_ascii=False))

@@ -4,13 +4,19 @@ Each is read from an environment variable `MCP_OPERATOR_<NAME>`; the command lin
 need from `app`; only `app` and `cli` know this class as a whole.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import SplitResult, urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Settings(BaseSettings):
@@ -99,3 +105,35 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part for part in (piece.strip() for piece in value.split(",")) if part)
         return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _as_browsers_write_them(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_origin(origin) for origin in origins)
+
+    @field_validator("tls_key")
+    @classmethod
+    def _key_of_a_certificate(cls, key: Path | None, others: ValidationInfo) -> Path | None:
+        if key is not None and others.data.get("tls_certificate") is None:
+            raise ValueError("a key without a certificate: set tls_certificate as well")
+        return key
+
+
+def _origin(text: str) -> str:
+    """An origin as browsers put it into `Origin`: lower case, without the scheme's own port.
+
+    Raises:
+        ValueError: it isn't one; the message names it.
+    """
+    wrong = ValueError(f"{text!r} is no origin: expected scheme://host or scheme://host:port and nothing after it")
+    try:
+        parts = urlsplit(text.lower())
+        port = parts.port
+    except ValueError:
+        raise wrong from None
+    host = parts.netloc if port is None else parts.netloc.rpartition(":")[0]
+    if parts != SplitResult(parts.scheme, parts.netloc, "", "", "") or parts.geturl() != text.lower():
+        raise wrong
+    if parts.scheme not in _DEFAULT_PORTS or not _HOST.fullmatch(host):
+        raise wrong
+    return f"{parts.scheme}://{host}" if port in {None, _DEFAULT_PORTS[parts.scheme]} else f"{parts.scheme}://{host}:{port}"

@@ -39,7 +39,20 @@ class AtLeast:
         return f"at least {number(self.limit)} {unit}"
 
 
-Goal: TypeAlias = AtMost | AtLeast
+@dataclass(frozen=True, slots=True)
+class TimesAtMost:
+    """A goal for the median ratio to the peer."""
+
+    limit: float
+
+    def met(self, ratio: float) -> bool:
+        return ratio <= self.limit
+
+    def text(self, unit: str) -> str:
+        return f"at most {number(self.limit)} times the peer's"
+
+
+Goal: TypeAlias = AtMost | AtLeast | TimesAtMost
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +102,14 @@ class Figure:
     """Of the value over the rounds, where there is no peer to be compared with."""
     peer: Peer | None = None
     goal: Goal | None = None
-    """None where the figure is only stated."""
+    """None where the figure is only stated; for the value, but `TimesAtMost` is for the ratio and needs a peer."""
     conditions: str
     """What the figure depends on beside the machine: Python's version, the event loop, TLS, sizes."""
 
     @property
     def met(self) -> bool | None:
+        if isinstance(self.goal, TimesAtMost):
+            return self.peer is not None and self.goal.met(self.peer.ratio.median)
         return None if self.goal is None else self.goal.met(self.value)
 
     @property

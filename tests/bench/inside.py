@@ -39,6 +39,13 @@ class ApiServer:
         """An answer that isn't JSON, such as a pod's through the API server's proxy."""
         return await self._request("GET", path)
 
+    async def create(self, path: str, what: Mapping[str, Any]) -> Any:
+        """Add an object to the collection at `path`."""
+        return json.loads(await self._request("POST", path, data=json.dumps(what), headers={"Content-Type": "application/json"}))
+
+    async def delete(self, path: str) -> None:
+        await self._request("DELETE", path)
+
     async def patch_status(self, path: str, status: Mapping[str, Any]) -> Any:
         """Merge into the status subresource of the object at `path`; the object as it is then."""
         headers = {"Content-Type": _MERGE}

@@ -16,6 +16,8 @@ from mcp_operator.model.events import (
     LogLevel,
     LogPayload,
     MetricsPayload,
+    ResponseKind,
+    ResponsePayload,
     RevisionProgress,
 )
 from mcp_operator.model.operations import InstanceStep
@@ -95,11 +97,20 @@ def change(number: int) -> Event:
     return status(server, instances=number % 4, desired=3, key=f"{uid_of(server)}/status/{number:016x}", revision=_REVISION)
 
 
+def answer(number: int) -> Event:
+    """A step of a tool call that one server works on."""
+    server = number % SERVERS
+    call = f"{_UIDS[server][:8]}-{number // 10:08}"
+    payload = ResponsePayload(call=call, seq=1 + number % 10, kind=ResponseKind.PROGRESS, message="42 of 100 documents searched")
+    return Event(_NAMES[server], _UIDS[server], f"{call}/{payload.seq}", payload)
+
+
 OF_TYPE: Mapping[EventType, Callable[[int], Event]] = {
     EventType.STATUS: change,
     EventType.PROGRESS: step,
     EventType.METRICS: metrics,
     EventType.LOG: log,
+    EventType.RESPONSE: answer,
 }
 
 

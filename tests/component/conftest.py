@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from prometheus_client import CollectorRegistry
 from local_stack.sse import Message, Parser
 from mcp_operator.eventlog.log import EventId, EventLog
 from mcp_operator.eventlog.memory import MemoryLog
-from mcp_operator.gateway.options import HttpOptions, StreamOptions
+from mcp_operator.gateway.options import Engine, HttpOptions, StreamOptions
 from mcp_operator.gateway.serving import Gateway
 from mcp_operator.model.events import Event
+from tests.contract import contract, kept
 
 PATIENCE_SECONDS = 60
 """Longest wait for something that must come. A test that gets this far has failed."""
@@ -66,7 +68,7 @@ class Subscriber:
     async def _receive(self) -> bool:
         piece = await self.response.content.readany()
         self.received += piece
-        self._heard += self.parser.feed(piece)
+        self._heard += kept(self.parser.feed(piece))
         return bool(piece)
 
 
@@ -102,7 +104,11 @@ class Loopback:
     async def get(self, path: str, *, headers: Mapping[str, str] | None = None, method: str = "GET") -> tuple[int, Any]:
         """Status and JSON of an answer that isn't a stream; None for an empty one."""
         async with self.session.request(method, self.url + path, headers=headers) as response:
-            return response.status, await response.json(content_type=None) if await response.read() else None
+            body = await response.read()
+            contract().check_answer(
+                method=method, path=response.url.path, status=response.status, content_type=response.content_type, body=body
+            )
+            return response.status, json.loads(body) if body else None
 
     def figure(self, name: str, **labels: str) -> float:
         """One of the gateway's metrics, as Prometheus would see it."""
@@ -112,9 +118,11 @@ class Loopback:
 StartGateway: TypeAlias = Callable[..., Awaitable[Loopback]]
 
 
-@pytest.fixture
-async def start_gateway() -> AsyncIterator[StartGateway]:
+@pytest.fixture(params=list(Engine))
+async def start_gateway(request: pytest.FixtureRequest) -> AsyncIterator[StartGateway]:
     """Start a gateway with a short log, a quick heartbeat ... as the story needs it; it is stopped after the test.
+
+    Each story is told twice: with streams that leave aiohttp and with streams that stay with it.
 
     Fields of `StreamOptions` are given as they are, those of `HttpOptions` in `http`.
     """
@@ -134,7 +142,7 @@ async def start_gateway() -> AsyncIterator[StartGateway]:
                 synced=lambda: started.synced,
                 registry=registry,
                 http=HttpOptions(**{"host": "127.0.0.1", "port": 0, "health_port": 0, **http}),
-                streams=StreamOptions(**{"heartbeat_seconds": 60, **streams}),
+                streams=StreamOptions(**{"heartbeat_seconds": 60, "engine": request.param, **streams}),
             )
             session = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)))
             started = Loopback(log=log, gateway=gateway, session=session, registry=registry)

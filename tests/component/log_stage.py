@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any, TypeAlias
@@ -15,6 +14,7 @@ from mcp_operator.apiserver.kinds import DEPLOYMENT, MCP_SERVER, POD, REPLICA_SE
 from mcp_operator.cluster.grouping import Families
 from mcp_operator.cluster.podlogs.following import LogFollowing
 from mcp_operator.cluster.podlogs.metrics import FollowingMetrics
+from mcp_operator.cluster.telling import Teller
 from mcp_operator.cluster.watching import Change
 from mcp_operator.eventlog.log import EventId, Gap, Selection
 from mcp_operator.eventlog.memory import MemoryLog
@@ -23,6 +23,7 @@ from mcp_operator.model.servers import ServerName
 from tests.builders import deployment, having, mcpserver, pod, replicaset
 from tests.component.fake_api import FakeApi, running, serving
 from tests.component.fake_kubelet import INSTANCE, Kubelet
+from tests.contract import event_of
 
 EventJson: TypeAlias = dict[str, Any]
 
@@ -39,7 +40,7 @@ class Stage:
         self.following = LogFollowing(
             self.families,
             api=client,
-            log=self.log,
+            teller=Teller(self.families, log=self.log),
             metrics=FollowingMetrics(self.registry),
             linger=linger,
             most=most,
@@ -82,7 +83,7 @@ class Stage:
         """All log events so far."""
         batch = await self.log.read(EventId(self.log.head.epoch, 0), Selection(), limit=100_000)
         assert not isinstance(batch, Gap)
-        return [json.loads(record.data) for record in batch.records]
+        return [event_of(record) for record in batch.records]
 
     async def told(self, container: str = "mcp", *, instance: str = INSTANCE) -> list[str]:
         """What was told of a container: its lines, and `<started>`, `<ended>`, with `, dropped` where lines are missing."""

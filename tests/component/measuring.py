@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeAlias
@@ -16,6 +15,7 @@ from mcp_operator.apiserver.kinds import DEPLOYMENT, MCP_SERVER, POD, REPLICA_SE
 from mcp_operator.cluster.grouping import Families
 from mcp_operator.cluster.podmetrics.metrics import SamplingMetrics
 from mcp_operator.cluster.podmetrics.sampling import Sampler
+from mcp_operator.cluster.telling import Teller
 from mcp_operator.cluster.watching import Change
 from mcp_operator.eventlog.log import EventId, Gap, Selection
 from mcp_operator.eventlog.memory import MemoryLog
@@ -23,6 +23,7 @@ from mcp_operator.model.events import EventType
 from mcp_operator.model.servers import ServerName
 from tests.builders import deployment, having, mcpserver, pod, ready, replicaset, scheduled, started
 from tests.component.fake_api import FakeApi, running
+from tests.contract import event_of
 
 Object: TypeAlias = dict[str, Any]
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -77,7 +78,12 @@ class Stage:
         self.log = MemoryLog(capacity=10_000)
         self.registry = CollectorRegistry()
         self.families = Families()
-        self.sampler = Sampler(self.families, api=connection, log=self.log, metrics=SamplingMetrics(self.registry))
+        self.sampler = Sampler(
+            self.families,
+            api=connection,
+            teller=Teller(self.families, log=self.log),
+            metrics=SamplingMetrics(self.registry),
+        )
 
     def apply(self, name: str = "weather", *, instances: int = 1, **metrics: Any) -> str:
         """A server with so many running pods, of which metrics.k8s.io knows; its UID.
@@ -117,7 +123,7 @@ class Stage:
         """The samples of a server so far."""
         batch = await self.log.read(EventId(self.log.head.epoch, 0), Selection(types=METRICS), limit=10_000)
         assert not isinstance(batch, Gap)
-        events = [json.loads(record.data) for record in batch.records]
+        events = [event_of(record) for record in batch.records]
         return [event for event in events if event["server"] == f"default/{name}"]
 
     async def tells(self, name: str = "weather", *, samples: int = 1) -> Object:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
@@ -17,6 +16,7 @@ from mcp_operator.eventlog.memory import MemoryLog
 from mcp_operator.model.servers import ServerName
 from tests.builders import counting, having, labelled, mcpserver, observed, owned_by, pod, ready, replicaset, scheduled, started
 from tests.component.fake_api import FakeApi, running, until
+from tests.contract import event_of
 
 Object: TypeAlias = dict[str, Any]
 
@@ -34,7 +34,7 @@ class Operator:
         """The events told so far, of one type and with these fields."""
         batch = await self._log.read(EventId(self._log.head.epoch, 0), Selection(), limit=10_000)
         assert not isinstance(batch, Gap)
-        events = [json.loads(record.data) for record in batch.records]
+        events = [event_of(record) for record in batch.records]
         return [
             event
             for event in events

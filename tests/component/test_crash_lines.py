@@ -17,6 +17,7 @@ from mcp_operator.cluster.grouping import Families
 from mcp_operator.cluster.metrics import ClusterMetrics
 from mcp_operator.cluster.podlogs import crashing
 from mcp_operator.cluster.podlogs.crashing import CrashReader
+from mcp_operator.cluster.telling import Teller
 from mcp_operator.cluster.watching import Change
 from mcp_operator.eventlog.memory import MemoryLog
 from tests.builders import Modifier, condition, crashed, deployment, having, mcpserver, pod, ready, replicaset, started, waiting
@@ -315,7 +316,9 @@ class Reader:
         self.families = Families()
         self.log = MemoryLog(capacity=100)
         self.registry = CollectorRegistry()
-        self.reader = CrashReader(client, self.families, log=self.log, metrics=ClusterMetrics(self.registry), tries=tries)
+        self.reader = CrashReader(
+            client, self.families, teller=Teller(self.families, log=self.log), metrics=ClusterMetrics(self.registry), tries=tries
+        )
 
     def see(self, server: str, trouble: Modifier) -> Story:
         """A server whose only instance, `<server>-7d4b9-0`, has a trouble."""

@@ -9,14 +9,10 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from local_stack.sse import Parser
 from mcp_operator.eventlog.log import Batch, EventId, Gap, Selection, Snapshot
 from mcp_operator.eventlog.memory import MemoryLog
-from mcp_operator.gateway.metrics import StreamMetrics
 from mcp_operator.gateway.options import HttpOptions, StreamOptions
 from mcp_operator.gateway.serving import Gateway
-from mcp_operator.gateway.streaming import RESET_REASONS, Stream
-from mcp_operator.gateway.subscribing import Subscription
 from mcp_operator.model.events import EventType
 from mcp_operator.model.statuses import Status
 from tests.component.conftest import Loopback, StartGateway, Subscriber
@@ -128,7 +124,7 @@ BAD_REQUESTS: list[tuple[str, int, dict[str, Any]]] = [
     ("/api/events?snapshot=true", 400, {"parameter": "snapshot", "value": "true", "expected": "0 or 1"}),
     ("/api/events?namespace=Team", 400, {"parameter": "namespace", "value": "Team", "expected": "namespaces"}),
     ("/api/events?namespace=a,,b", 400, {"parameter": "namespace", "value": "a,,b"}),
-    ("/api/events?since=5m", 400, {"parameter": "since", "value": "5m", "expected": "last_event_id"}),
+    ("/api/events?since=yesterday", 400, {"parameter": "since", "value": "yesterday", "expected": "RFC 3339"}),
     ("/api/events?types=status&types=progress", 400, {"parameter": "types", "value": "status,progress", "expected": "once"}),
     ("/api/servers/weather/events?namespace=team", 400, {"parameter": "namespace", "expected": "types, level"}),
     ("/api/servers?types=status", 400, {"parameter": "types", "expected": "namespace"}),
@@ -158,21 +154,21 @@ class TestProblems:
             assert words in problem[member]
 
     @pytest.mark.parametrize("path", ["/api/events", "/api/servers/weather/events"])
-    @pytest.mark.parametrize("method", ["HEAD", "POST", "DELETE", "PUT"])
+    @pytest.mark.parametrize("method", ["POST", "DELETE", "PUT"])
     async def test_a_stream_can_only_be_got(self, loopback: Loopback, method: str, path: str) -> None:
         async with loopback.session.request(method, loopback.url + path) as response:
             body = await response.read()
 
         assert response.status == 405
-        assert response.headers["Allow"] == "GET"
+        assert response.headers["Allow"] == "GET, HEAD, OPTIONS"
         assert response.content_type == "application/problem+json"
-        assert method == "HEAD" or f"{method} is not possible".encode() in body
+        assert f"{method} is not possible".encode() in body
 
-    @pytest.mark.parametrize("accept", ["application/json", "text/html", "image/*, application/json;q=0.9"])
-    async def test_an_events_url_has_nothing_but_a_stream(self, loopback: Loopback, accept: str) -> None:
+    @pytest.mark.parametrize("accept", ["text/html", "image/*", "image/*, application/json;q=0"])
+    async def test_an_events_url_has_a_stream_or_a_page(self, loopback: Loopback, accept: str) -> None:
         code, problem = await loopback.get("/api/events", headers={"Accept": accept})
 
-        assert (code, problem["expected"]) == (406, "text/event-stream")
+        assert (code, problem["expected"]) == (406, "text/event-stream or application/json")
 
 
 class BrokenLog(MemoryLog):
@@ -338,18 +334,6 @@ class TestStopping:
         assert seqs == list(range(2, 2 + len(seqs)))
         assert (bye.event, bye.id) == ("bye", replay[-1].id)
         assert len(replay) < 3999
-
-    async def test_a_stream_that_must_end_before_its_replay_leaves_the_cursor_where_it_was(self) -> None:
-        log = MemoryLog(capacity=10)
-        cursor, *_ = [await log.append(progress("default/weather", percent)) for percent in range(5)]
-        metrics = StreamMetrics(CollectorRegistry(), reset_reasons=RESET_REASONS)
-        stream = Stream(log, Subscription(selection=Selection(), cursor=cursor), heartbeat_seconds=60, metrics=metrics)
-
-        await stream.open()
-        stream.end()
-        hello, bye = Parser().feed(b"".join([chunk async for chunk in stream.chunks()]))
-
-        assert (hello.event, bye.event, bye.id) == ("hello", "bye", str(cursor))
 
     async def test_a_stream_that_is_just_opening_says_goodbye_too(self, start_gateway: StartGateway) -> None:
         log = SlowLog(capacity=10)

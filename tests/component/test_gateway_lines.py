@@ -244,7 +244,7 @@ class TestDemand:
             ("/api/events", set(EventType), 0),
             ("/api/events?types=log,metrics&tail=300", {EventType.LOG, EventType.METRICS}, 300),
             ("/api/events?types=status&tail=300", {EventType.STATUS}, 0),
-            ("/api/events?named=0", {EventType.STATUS}, 0),
+            ("/api/events?named=0", {EventType.STATUS, EventType.RESPONSE}, 0),
             ("/api/events?namespace=default&types=log", {EventType.LOG}, 0),
             ("/api/events?namespace=team", set(), 0),
             ("/api/servers/weather/events?types=log&level=fatal&tail=7", {EventType.LOG}, 7),

@@ -7,7 +7,9 @@ from typing import Any, Self, TypeAlias
 
 import aiohttp
 
+from local_stack.contract import ContractError
 from local_stack.sse import Parser
+from tests.contract import contract
 
 EventJson: TypeAlias = dict[str, Any]
 
@@ -18,7 +20,7 @@ class Subscriber:
     """One open event stream. `events` holds what it told, in order, without control frames; `control` holds those.
 
     `until` goes through the events once: each call starts behind the event that the call before it returned, so that a test
-    reads as the order in which things happened.
+    reads as the order in which things happened. A frame that the API's description doesn't allow fails the test.
     """
 
     def __init__(self, url: str, *, last_event_id: str | None = None) -> None:
@@ -44,6 +46,8 @@ class Subscriber:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._close()
+        if error is None and isinstance(self._failure, ContractError):
+            raise self._failure
 
     async def _close(self) -> None:
         self._reading.cancel()
@@ -98,6 +102,7 @@ class Subscriber:
                 async for chunk in response.content.iter_any():
                     async with self._told:
                         for frame in parser.feed(chunk):
+                            contract().check_message(frame)
                             body = frame.json
                             (self.control if body["type"] in CONTROL_FRAMES else self.events).append(body)
                             self.last_event_id = frame.id or self.last_event_id

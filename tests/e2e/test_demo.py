@@ -9,6 +9,7 @@ from local_cluster import Cluster
 from local_stack.recording import read
 from local_stack.stack import REPOSITORY
 from local_stack.story import STORY, chapters
+from tests.contract import contract
 
 RECORDING = REPOSITORY / ".local" / "demo" / "events.sse"
 
@@ -19,11 +20,11 @@ def test_the_demo_shows_every_step_in_the_stream_that_it_recorded(clusters: Path
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(demo, check=False, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=580)
     assert done.returncode == 0, done.stdout + done.stderr
-    told = chapters(STORY, read(RECORDING))
+    told = chapters(STORY, read(RECORDING, contract=contract()))
     assert all(chapter.complete for chapter in told)
     assert [bool(chapter.cause) for chapter in told] == [chapter.step.title == "broken image" for chapter in told]
     for chapter in told:
         assert chapter.step.title in done.stdout
-    assert {event["type"] for event in read(RECORDING)} == {"status", "progress", "metrics", "log"}
+    assert {event["type"] for event in read(RECORDING, contract=contract())} == {"status", "progress", "metrics", "log"}
     assert "\x1b" not in done.stdout, "colours turn off where the output is no terminal"
     assert not Cluster.at("demo", clusters).running

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mcp_operator.model.events import EventType
 from tests.bench import __main__ as command
-from tests.bench.figures import AtLeast, AtMost, Failure, Figure, Goal, Peer, Spread, number, percentile
+from tests.bench.figures import AtLeast, AtMost, Failure, Figure, Goal, Peer, Spread, TimesAtMost, number, percentile
 from tests.bench.inside import Arrival
 from tests.bench.mixing import mixed
 from tests.bench.probing import ProbeError, run_probe
@@ -78,6 +78,17 @@ def test_numbers_have_three_significant_digits(value: float, expected: str) -> N
 )
 def test_a_goal_is_met_missed_or_only_stated(goal: Goal | None, value: float, met: bool | None) -> None:
     assert figure(value, goal=goal).met is met
+
+
+@pytest.mark.parametrize(("theirs", "met"), [(8.0, True), (4.0, False)])
+def test_a_goal_for_the_ratio_is_not_one_for_the_value(theirs: float, met: bool) -> None:
+    compared = figure(4.0, goal=TimesAtMost(0.75), peer=Peer.compared("nchan", ours=[4.0], theirs=[theirs]))
+    assert compared.met is met
+    assert compared.to_json_object("")["goal"] == "at most 0.750 times the peer's"
+
+
+def test_a_goal_for_the_ratio_is_missed_without_a_peer() -> None:
+    assert figure(goal=TimesAtMost(10)).met is False
 
 
 def test_the_kept_list_has_all_fields_of_each_figure(tmp_path: Path) -> None:
@@ -165,7 +176,7 @@ def test_a_probe_that_fails_says_why() -> None:
 
 
 def test_every_row_can_be_chosen() -> None:
-    assert set(ROWS) == {"appending", "memory", "watch", "logs"}
+    assert set(ROWS) == {"appending", "fanout", "idle", "returning", "filtering", "memory", "watch", "trouble", "logs"}
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------------
@@ -202,35 +213,6 @@ def test_the_difference_to_the_watch_is_held_to_the_goals() -> None:
     assert (last.value, last.met) == (30, False)
     assert (whole.value, whole.peer and whole.peer.ratio.median, whole.met) == (12, 1.2, None)
     assert [figure.met for figure in watch.figures(rounds, streams=1, conditions="")] == [None] * 3
-
-
-async def test_an_event_is_heard_when_its_last_byte_has_come() -> None:
-    ear = watch.Ear(b"")
-    ear.data_received(b"HTTP/1.1 200 OK\r\n\r\nevent: hello\ndata: {}\n\nevent: book")
-    assert not ear.opened.done()
-    ear.data_received(b"mark\ndata: {}\n\n")
-    assert ear.opened.done()
-    heard = ear.listen_for(b'"step":"available"')
-    ear.data_received(b'data: {"step":"created"}\n\ndata: {"step":"avail')
-    ear.data_received(b'able"}\n')
-    assert not heard.done()
-    ear.data_received(b"\n")
-    assert heard.done()
-
-
-@pytest.mark.parametrize("answer", [b"HTTP/1.1 404 Not Found\r\n", b"HTTP/1.1 503"])
-async def test_a_stream_that_is_refused_ends_the_round(answer: bytes) -> None:
-    ear = watch.Ear(b"")
-    ear.data_received(answer)
-    with pytest.raises(ConnectionError, match="no stream"):
-        ear.opened.result()
-
-
-async def test_a_stream_that_ends_ends_the_round() -> None:
-    ear = watch.Ear(b"")
-    ear.connection_lost(None)
-    with pytest.raises(ConnectionError, match="a stream ended"):
-        ear.opened.result()
 
 
 def _frame(number: int | None, *, second: float) -> bytes:

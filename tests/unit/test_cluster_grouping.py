@@ -11,8 +11,9 @@ import pytest
 from mcp_operator.apiserver.kinds import DEPLOYMENT, EVENT, MCP_SERVER, POD, REPLICA_SET, SERVICE, Kind
 from mcp_operator.cluster.grouping import Families, Family
 from mcp_operator.cluster.watching import Change
+from mcp_operator.model.labels import NO_LABELS
 from mcp_operator.model.servers import ServerName
-from tests.builders import deployment, having, kubernetes_event, mcpserver, owned_by, pod, replicaset, service, uid
+from tests.builders import deployment, having, kubernetes_event, labelled, mcpserver, owned_by, pod, replicaset, service, uid
 
 SERVER = mcpserver()
 UID: str = SERVER["metadata"]["uid"]
@@ -122,3 +123,42 @@ def test_a_deleted_server_has_its_name_until_it_is_forgotten() -> None:
     assert families.names() == {UID: ServerName("default", "weather")}
     families.forget(UID)
     assert not families.names()
+
+
+def test_labels_are_the_newest_and_of_a_deleted_server_the_last() -> None:
+    families = Families()
+    assert families.labels(UID) == NO_LABELS
+    old, new = (mcpserver("weather", labelled(labels)) for labels in ({"tier": "web"}, {"tier": "api", "team": "maps"}))
+    families.take(MCP_SERVER, added(old))
+    assert families.labels(UID) == (("tier", "web"),)
+    families.take(MCP_SERVER, Change(old=old, new=new))
+    assert families.labels(UID) == (("team", "maps"), ("tier", "api"))
+    for step in (lambda: families.take(MCP_SERVER, removed(new)), lambda: families.forget(UID)):
+        step()
+        assert families.labels(UID) == (("team", "maps"), ("tier", "api"))
+
+
+def test_servers_with_equal_labels_share_them() -> None:
+    families = Families()
+    for number in range(3):
+        families.take(
+            MCP_SERVER, added(mcpserver(f"weather-{number}", labelled({"tier": "".join(["w", "eb"])}), uid(f"{number}")))
+        )
+    assert len({id(families.labels(str(number))) for number in range(3)}) == 1
+
+
+def test_of_forgotten_servers_only_the_newest_labels_are_kept() -> None:
+    families = Families()
+    for number in range(1500):
+        server = mcpserver("weather", labelled({"number": str(number)}), uid(f"life-{number}"))
+        for change in (added(server), removed(server)):
+            families.take(MCP_SERVER, change)
+        families.forget(f"life-{number}")
+    known = [number for number in range(1500) if families.labels(f"life-{number}")]
+    assert known == list(range(500, 1500))
+
+
+def test_a_server_that_was_never_known_leaves_nothing_behind() -> None:
+    families = Families()
+    families.take(MCP_SERVER, removed(mcpserver("weather", labelled({"tier": "web"}))))
+    assert families.labels(UID) == NO_LABELS

@@ -78,6 +78,15 @@ def test_a_watch_tells_what_is_added_changed_and_deleted_with_what_was_before() 
     assert reflection.resource_version == "13"
 
 
+def test_a_change_knows_when_a_watch_told_of_it_and_not_when_a_list_did() -> None:
+    reflection = Reflection(trim=keep)
+    reflection.start_list()
+    _, [listed_] = reflection.read_page(page(versioned("a-1-x", 1)))
+    changed = reflection.read_line(line("MODIFIED", versioned("a-1-x", 11)), observed=7.5)
+    deleted = reflection.read_line(line("DELETED", versioned("a-1-x", 12)), observed=8.5)
+    assert [change and change.observed for change in (listed_, changed, deleted)] == [None, 7.5, 8.5]
+
+
 def test_a_bookmark_moves_the_version_and_tells_nothing() -> None:
     reflection = listed(versioned("a-1-x", 1))
     assert reflection.read_line(line("BOOKMARK", {"metadata": {"resourceVersion": "99"}})) is None

@@ -109,7 +109,7 @@ def test_urls_for_n8n_and_logs_are_understood_by_the_gateway() -> None:
     assert triggers
     for url in [*urls, *triggers]:
         known = CLUSTER_STREAM_PARAMETERS if urlsplit(url).path == "/api/events" else SERVER_STREAM_PARAMETERS
-        subscription(yarl.URL(url).query, {}, selection=Selection(), known=known)
+        subscription(yarl.URL(url).query, {}, selection=Selection(), known=known, default_namespace="default")
 
 
 def test_the_workflow_for_n8n_is_connected() -> None:

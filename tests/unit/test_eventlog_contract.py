@@ -1,4 +1,4 @@
-"""What every event log must do: one order, selections, waiting, snapshots, demand. Its bounds and its lines have files beside."""
+"""What every event log must do: one order, and to each reader what it selects. The rest of the contract has files beside."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import json
 
 import pytest
 
-from mcp_operator.eventlog.log import EVERYTHING, Batch, Demand, EventId, EventLog, Gap, GapReason, LineOrigin, Selection
+from mcp_operator.eventlog.log import EVERYTHING, Batch, EventId, Gap, GapReason, LineOrigin, Selection
 from mcp_operator.model.events import Event, EventType, Follow, LogLevel
-from mcp_operator.model.operations import Outcome
+from mcp_operator.model.labels import Selector
 from mcp_operator.model.statuses import Status
-from tests.events import follow, line, metrics, progress, status, uid_of
-from tests.logs import LOGS, MakeLog, Replay, fill, only, others, records_after, replay, start_of
+from tests.events import follow, labelled, line, metrics, progress, response, status, uid_of
+from tests.logs import LOGS, MakeLog, Replay, fill, only, records_after, replay, start_of
 
 STATUSES = only(EventType.STATUS)
 
@@ -45,6 +45,23 @@ async def test_writers_at_the_same_time_share_one_order(make_log: MakeLog) -> No
     for server in ("default/a", "default/b", "default/c"):
         told = [json.loads(record.data)["percent"] for record in records if str(record.server) == server]
         assert told == list(range(30))
+
+
+async def test_each_writer_learns_the_id_of_its_own_event(make_log: MakeLog) -> None:
+    log = make_log(1000)
+    keys: dict[EventId, str] = {}
+
+    async def write(writer: str) -> None:
+        for number in range(20):
+            event = response("default/a", number + 1, key=f"{writer}{number}")
+            keys[await log.append(event)] = event.key
+
+    async with asyncio.TaskGroup() as writers:
+        for writer in "abc":
+            writers.create_task(write(writer))
+
+    told = {record.id: json.loads(record.data)["key"] for record in await records_after(log, await start_of(log))}
+    assert told == keys
 
 
 async def test_an_id_is_short_printable_and_reads_back(make_log: MakeLog) -> None:
@@ -86,6 +103,15 @@ async def test_a_cursor_past_the_head_is_declared(make_log: MakeLog) -> None:
         (Selection(uid=uid_of("default/a")), ["a1", "a2", "l1", "m1"]),
         (Selection(uid=uid_of("default/a", life=2)), ["c1"]),
         (Selection(servers=frozenset({status("default/a").server}), namespaces=frozenset({"team"})), []),
+        (
+            Selection(servers=frozenset({uid_of("default/a"), status("team/b").server})),
+            ["a1", "b1", "a2", "l1", "m1", "b2", "l2"],
+        ),
+        (Selection(servers=frozenset()), []),
+        (Selection(selector=Selector.parse("tier")), ["b1", "a2", "l1"]),
+        (Selection(selector=Selector.parse("tier=gold")), ["b1", "l1"]),
+        (Selection(selector=Selector.parse("tier!=gold")), ["a1", "a2", "m1", "c1", "b2", "l2"]),
+        (only(EventType.LOG, selector=Selector.parse("tier=gold"), namespaces=frozenset({"default"})), ["l1"]),
     ],
 )
 @pytest.mark.parametrize("limit", [1, 3, 100])
@@ -95,9 +121,9 @@ async def test_a_reader_gets_what_it_selects(make_log: MakeLog, selection: Selec
         log,
         [
             status("default/a", key="a1"),
-            progress("team/b", 10, key="b1"),
-            status("default/a", Status.DEGRADED, key="a2"),
-            line("default/a", key="l1"),
+            labelled(progress("team/b", 10, key="b1"), tier="gold"),
+            labelled(status("default/a", Status.DEGRADED, key="a2"), tier="silver"),
+            labelled(line("default/a", key="l1"), tier="gold"),
             metrics("default/a", key="m1"),
             status("default/a", Status.PENDING, life=2, key="c1"),
             progress("team/b", 20, key="b2"),
@@ -113,13 +139,40 @@ async def test_a_reader_gets_what_it_selects(make_log: MakeLog, selection: Selec
 async def test_a_read_looks_at_a_bounded_part_of_the_log(make_log: MakeLog) -> None:
     log = make_log(100)
     await fill(log, [progress("default/busy", percent) for percent in range(20)])
-    head = await log.append(progress("default/quiet", 1))
+    head = await log.append(progress("team/quiet", 1))
 
-    first = await log.read(
-        await start_of(log), only(EventType.PROGRESS, servers=frozenset({status("default/quiet").server})), limit=8
-    )
+    first = await log.read(await start_of(log), only(EventType.PROGRESS, namespaces=frozenset({"team"})), limit=8)
 
     assert first == Batch((), EventId(head.epoch, 8), ended=False)
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        Selection(uid=uid_of("default/quiet")),
+        Selection(servers=frozenset({uid_of("default/quiet"), uid_of("default/nobody")})),
+        Selection(servers=frozenset({status("default/quiet").server})),
+        only(
+            EventType.STATUS,
+            EventType.LOG,
+            servers=frozenset({status("default/quiet").server}),
+            namespaces=frozenset({"default"}),
+        ),
+    ],
+)
+async def test_events_of_other_servers_cost_a_reader_nothing_who_names_its_own(make_log: MakeLog, selection: Selection) -> None:
+    log = make_log(1000)
+    flood = [event for number in range(100) for event in (line("default/busy", f"{number}"), status("default/busy"))]
+    wanted = []
+    for said in (Status.DEPLOYING, Status.RUNNING):
+        await fill(log, flood)
+        wanted += await fill(log, [line("default/quiet"), status("default/quiet", said)])
+    await fill(log, flood)
+
+    batch = await log.read(await start_of(log), selection, limit=5)
+
+    assert isinstance(batch, Batch)
+    assert ([record.id for record in batch.records], batch.position) == (wanted, log.head)
 
 
 async def test_events_of_types_that_nobody_asked_for_cost_a_reader_nothing(make_log: MakeLog) -> None:
@@ -160,82 +213,6 @@ async def test_a_record_says_who_printed_its_line(
     assert (record.line, record.announces_loss) == (origin, announces_loss)
 
 
-class TestWaiting:
-    async def test_it_ends_when_an_event_comes(self, make_log: MakeLog) -> None:
-        log = make_log(10)
-        before = log.head
-
-        async with asyncio.timeout(60), asyncio.TaskGroup() as readers:
-            waiting = [readers.create_task(log.wait(before)) for _ in range(3)]
-            readers.create_task(log.append(status("default/weather")))
-
-        assert all(task.done() for task in waiting)
-        assert log.head != before
-
-    async def test_for_what_has_come_already_it_returns_at_once(self, make_log: MakeLog) -> None:
-        log = make_log(10)
-        before = log.head
-        await log.append(status("default/weather"))
-
-        async with asyncio.timeout(60):
-            await log.wait(before)
-            await log.wait(before, STATUSES)
-            await log.wait(EventId("another", 1))
-
-    async def test_a_reader_of_one_type_sleeps_through_a_flood_of_another(self, make_log: MakeLog) -> None:
-        log = make_log(10)
-        async with asyncio.TaskGroup() as readers:
-            waiting = readers.create_task(log.wait(log.head, STATUSES))
-            others = readers.create_task(log.wait(log.head, only(EventType.LOG)))
-            await asyncio.sleep(0)  # both wait
-            await fill(log, [line("default/busy", f"{number}") for number in range(20)])
-            await others
-            asleep = not waiting.done()
-            await log.append(status("default/busy"))
-
-        assert asleep
-
-    async def test_whatever_a_reader_of_one_object_wants_it_hears_of_the_last_word(self, make_log: MakeLog) -> None:
-        log = make_log(10)
-        await log.append(status("default/a"))
-        selection = only(EventType.LOG, uid=uid_of("default/a"))
-
-        async with asyncio.timeout(60), asyncio.TaskGroup() as readers:
-            readers.create_task(log.wait(log.head, selection))
-            readers.create_task(log.append(status("default/a", Status.DELETED)))
-
-    async def test_reading_and_waiting_in_turn_misses_nothing(self, make_log: MakeLog) -> None:
-        log = make_log(1000)
-        seen: list[EventId] = []
-        selection = only(EventType.PROGRESS, EventType.LOG)
-
-        async def read_until(count: int) -> None:
-            position = log.head
-            while len(seen) < count:
-                await log.wait(position, selection)
-                batch = await log.read(position, selection, limit=3)
-                assert isinstance(batch, Batch)
-                seen.extend(record.id for record in batch.records)
-                position = batch.position
-
-        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
-            tasks.create_task(read_until(200))
-            tasks.create_task(fill(log, [progress("default/a", percent) for percent in range(100)]))
-            tasks.create_task(fill(log, [line("default/b", f"{number}") for number in range(100)]))
-
-        assert [event_id.seq for event_id in seen] == list(range(1, 201))
-
-
-async def test_a_reader_far_behind_lets_others_have_their_turn(make_log: MakeLog) -> None:
-    log = make_log(100)
-    await fill(log, [progress("default/a", percent) for percent in range(50)])
-
-    async with others() as counted:
-        await replay(log, await start_of(log), limit=1)
-
-    assert counted.turns >= 50
-
-
 @pytest.mark.parametrize("types", [(EventType.PROGRESS,), (EventType.LOG,), (EventType.STATUS,), tuple(EventType)])
 @pytest.mark.parametrize("limit", [1, 2, 100])
 async def test_reading_one_object_ends_with_its_last_word_whatever_types_are_wanted(
@@ -250,124 +227,22 @@ async def test_reading_one_object_ends_with_its_last_word_whatever_types_are_wan
 
     assert isinstance(read, Replay)
     assert read.ended
-    assert {record.type for record in read.records} == set(types) - {EventType.METRICS}
+    assert {record.type for record in read.records} == set(types) - {EventType.METRICS, EventType.RESPONSE}
     assert all(record.id.seq <= last_word.seq for record in read.records)
 
 
-async def test_a_snapshot_has_progress_only_while_an_operation_is_open(make_log: MakeLog) -> None:
+async def test_what_comes_after_an_objects_last_word_is_not_told_to_who_follows_it_alone(make_log: MakeLog) -> None:
     log = make_log(100)
-    await fill(log, [status("default/a", Status.DEPLOYING), progress("default/a", 10), progress("default/a", 40)])
-    during = await log.snapshot(EVERYTHING)
-    await fill(log, [progress("default/a", 100, outcome=Outcome.SUCCEEDED), status("default/a")])
-    after = await log.snapshot(EVERYTHING)
+    told = await fill(log, [status("default/a"), status("default/a", Status.DELETED)])
+    late = await log.append(line("default/a", "printed while it ended"))
 
-    assert during.servers[0].progress is not None
-    assert json.loads(during.servers[0].progress.data)["percent"] == 40
-    assert after.servers[0].progress is None
-    assert after.position == log.head
+    alone = await replay(log, await start_of(log), Selection(uid=uid_of("default/a")))
+    by_name = await replay(log, await start_of(log), Selection(servers=frozenset({status("default/a").server})))
 
-
-async def test_a_snapshot_has_the_newest_metrics(make_log: MakeLog) -> None:
-    log = make_log(100)
-    await fill(log, [status("default/a"), status("default/b"), metrics("default/a", 1), metrics("default/a", 2)])
-
-    measured, unmeasured = (await log.snapshot(EVERYTHING)).servers
-
-    assert measured.metrics is not None
-    assert json.loads(measured.metrics.data)["cpu"] == 2
-    assert unmeasured.metrics is None
-
-
-async def test_a_line_alone_makes_no_server_known(make_log: MakeLog) -> None:
-    log = make_log(100)
-    await log.append(line("default/a"))
-
-    assert (await log.snapshot(EVERYTHING, tail=10)).servers == ()
-
-
-class TestDemand:
-    """Who listens to what."""
-
-    def wants(self, demand: Demand, event: Event) -> bool:
-        return demand.wanted(event.type, event.server, event.uid)
-
-    @pytest.mark.parametrize(
-        ("selection", "wanted"),
-        [
-            (Selection(), ["a log", "a metrics", "a status", "b log", "reborn log"]),
-            (only(EventType.LOG), ["a log", "b log", "reborn log"]),
-            (only(EventType.METRICS), ["a metrics"]),
-            (only(EventType.LOG, uid=uid_of("default/a")), ["a log"]),
-            (only(EventType.LOG, servers=frozenset({status("default/a").server})), ["a log", "reborn log"]),
-            (only(EventType.LOG, namespaces=frozenset({"team", "other"})), ["b log"]),
-            (only(EventType.LOG, level=LogLevel.FATAL, grep="nowhere"), ["a log", "b log", "reborn log"]),
-        ],
-    )
-    async def test_what_somebody_listens_to_is_wanted_as_long_as_they_do(
-        self, make_log: MakeLog, selection: Selection, wanted: list[str]
-    ) -> None:
-        log = make_log(10)
-        events = {
-            "a log": line("default/a"),
-            "a metrics": metrics("default/a"),
-            "a status": status("default/a"),
-            "b log": line("team/b"),
-            "reborn log": line("default/a", life=2),
-        }
-
-        before = [name for name, event in events.items() if self.wants(log.demand, event)]
-        with log.listening(selection):
-            during = [name for name, event in events.items() if self.wants(log.demand, event)]
-        after = [name for name, event in events.items() if self.wants(log.demand, event)]
-
-        assert (before, during, after) == ([], wanted, [])
-
-    async def test_it_lasts_until_the_last_listener_has_left_however(self, make_log: MakeLog) -> None:
-        log = make_log(10)
-        wanted = []
-        with log.listening(EVERYTHING):
-            with pytest.raises(RuntimeError), log.listening(EVERYTHING):
-                raise RuntimeError("the subscriber's connection broke")
-            wanted.append(self.wants(log.demand, line("default/a")))
-        wanted.append(self.wants(log.demand, line("default/a")))
-
-        assert wanted == [True, False]
-
-    async def test_the_longest_tail_of_those_who_listen_to_the_log_counts(self, make_log: MakeLog) -> None:
-        log = make_log(10)
-        server, uid = status("default/a").server, uid_of("default/a")
-        tails = [log.demand.tail(server, uid)]
-        with log.listening(only(EventType.METRICS), tail=5000), log.listening(only(EventType.LOG, uid=uid), tail=10):
-            tails.append(log.demand.tail(server, uid))
-            with log.listening(EVERYTHING, tail=200), log.listening(EVERYTHING, tail=200):
-                tails.append(log.demand.tail(server, uid))
-            with log.listening(only(EventType.LOG, namespaces=frozenset({"team"})), tail=300):
-                tails.append(log.demand.tail(server, uid))
-        tails.append(log.demand.tail(server, uid))
-
-        assert tails == [0, 10, 200, 10, 0]
-
-    async def test_a_change_wakes_those_who_serve_it(self, make_log: MakeLog) -> None:
-        log = make_log(10)
-        versions = [0]
-        heard = asyncio.Event()
-
-        async def serve() -> None:
-            while len(versions) < 3:
-                versions.append(await log.demand.changed(versions[-1]))
-                heard.set()
-
-        async def come_and_go(log: EventLog) -> None:
-            with log.listening(EVERYTHING):
-                await heard.wait()
-
-        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
-            tasks.create_task(serve())
-            tasks.create_task(come_and_go(log))
-
-        assert versions == sorted(set(versions))
-        # Whoever has served an older version is told at once.
-        assert await log.demand.changed(0) == versions[-1]
+    assert isinstance(alone, Replay)
+    assert isinstance(by_name, Replay)
+    assert ([record.id for record in alone.records], alone.ended) == (told, True)
+    assert ([record.id for record in by_name.records], by_name.ended) == ([*told, late], False)
 
 
 async def test_a_line_and_a_follow_are_log_events_alike(make_log: MakeLog) -> None:

@@ -1,16 +1,18 @@
-"""What every event log does at its bounds: what goes, what stays, and that nothing is ever missing in silence."""
+"""What every event log says about events that it no longer holds: nothing is ever missing in silence."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from mcp_operator.eventlog.log import EVERYTHING, Batch, Gap, GapReason, Selection
+from mcp_operator.eventlog.log import EVERYTHING, Batch, EventId, Gap, GapReason, Selection
 from mcp_operator.model.events import Event, EventType, LogLevel
+from mcp_operator.model.labels import Selector
 from mcp_operator.model.statuses import Status
-from tests.events import line, metrics, progress, status, uid_of
-from tests.logs import LOGS, PLENTY, MakeLog, Replay, fill, only, records_after, replay, start_of
+from tests.events import labelled, line, metrics, progress, response, status, uid_of
+from tests.logs import LOGS, MakeLog, Replay, fill, only, records_after, replay, start_of
 
 STATUSES = only(EventType.STATUS)
 LINES = only(EventType.LOG)
@@ -19,89 +21,25 @@ MEASUREMENTS = only(EventType.METRICS)
 pytestmark = pytest.mark.parametrize("make_log", LOGS)
 
 
+def said_by(say: Callable[..., Event]) -> Sequence[object]:
+    """What four events of a type tell."""
+    return list(Status)[:4] if say is status else [1, 2, 3, 4]
+
+
 def flood(server: str, count: int = 50) -> list[Event]:
     return [event for number in range(count) for event in (line(server, f"{number}"), metrics(server, number))]
 
 
-class TestBounds:
-    async def test_a_flood_of_lines_and_metrics_pushes_no_status_and_no_progress_out(self, make_log: MakeLog) -> None:
-        log = make_log(10)
-        kept = await fill(log, [status("default/a"), *(progress("default/a", percent) for percent in range(8))])
-        await fill(log, flood("default/a"))
-
-        records = await records_after(log, await start_of(log), only(EventType.STATUS, EventType.PROGRESS))
-
-        assert [record.id for record in records] == kept
-
-    async def test_each_type_has_the_same_bound(self, make_log: MakeLog) -> None:
-        log = make_log(5)
-        for number in range(20):
-            await fill(log, [status("default/a"), progress("default/a", number), line("default/a"), metrics("default/a")])
-
-        statistics = log.statistics()
-
-        assert statistics.held == dict.fromkeys(EventType, 5)
-        assert statistics.evicted == dict.fromkeys(EventType, 15)
-        assert statistics.appended == dict.fromkeys(EventType, 20)
-
-    async def test_long_events_reach_the_bound_of_bytes_first(self, make_log: MakeLog) -> None:
-        log = make_log(100, 10_000)
-        await fill(log, [line("default/a", f"{number:04}" + "x" * 2000) for number in range(50)])
-        short = await fill(log, [status("default/a", key=f"{number}") for number in range(5)])
-
-        statistics = log.statistics()
-
-        assert 2 <= statistics.held[EventType.LOG] <= 4
-        assert 0 < statistics.held_bytes[EventType.LOG] <= 10_000
-        assert [record.id for record in await records_after(log, await start_of(log), STATUSES)] == short
-
-    @pytest.mark.parametrize(("capacity", "capacity_bytes"), [(2, PLENTY), (100, 500)])
-    async def test_the_newest_event_of_each_server_and_type_stays(
-        self, make_log: MakeLog, capacity: int, capacity_bytes: int
-    ) -> None:
-        log = make_log(capacity, capacity_bytes)
-        quiet = await fill(log, [status("default/quiet"), metrics("default/quiet"), line("default/quiet", "the last words")])
-        for number in range(20):
-            await fill(log, [status("default/busy"), metrics("default/busy", number), line("default/busy", f"{number}")])
-
-        snapshot = await log.snapshot(EVERYTHING, tail=5)
-        records = await records_after(log, await start_of(log), Selection(uid=uid_of("default/quiet")))
-
-        known = {str(server.server): server for server in snapshot.servers}["default/quiet"]
-        assert known.status is not None
-        assert known.metrics is not None
-        assert [known.status.id, known.metrics.id] == quiet[:2]
-        assert [record.id for record in records] == quiet
-        assert quiet[2] in [each.id for each in snapshot.lines]
-
-    async def test_what_it_was_given_is_held_or_has_gone(self, make_log: MakeLog) -> None:
-        log = make_log(7)
-        for life in range(30):
-            await fill(log, [status("default/a", life=life), *flood("default/a", 3), line("default/a", life=life)])
-            await fill(log, [progress("default/a", 5, life=life), status("default/a", Status.DELETED, life=life)])
-
-        statistics = log.statistics()
-        lines = await replay(log, await start_of(log), LINES)
-
-        assert all(statistics.appended[type_] == statistics.held[type_] + statistics.evicted[type_] for type_ in EventType)
-        assert isinstance(lines, Replay)
-        assert len(lines.records) == statistics.held[EventType.LOG]
-        assert sum(len(record.data) for record in lines.records) == statistics.held_bytes[EventType.LOG]
-
-    async def test_servers_that_come_and_go_leave_nothing_behind(self, make_log: MakeLog) -> None:
-        log = make_log(10)
-        for life in range(200):
-            await fill(log, [progress("default/a", 10, life=life), progress("default/a", 20, life=life)])
-            await fill(log, [status("default/a", life=life), line("default/a", life=life), metrics("default/a", life=life)])
-            await log.append(status("default/a", Status.DELETED, life=life))
-
-        # The newest of those that it still remembers, beyond the bound of each type.
-        assert all(held <= 20 for held in log.statistics().held.values())
-        assert len((await log.snapshot(EVERYTHING)).servers) <= 10
-
-
 class TestGaps:
-    """A missing status or progress can't be made good: the cursor can't be continued."""
+    """A missing status, progress or response can't be made good: the cursor can't be continued."""
+
+    @pytest.mark.parametrize("say", [status, progress, response])
+    async def test_it_is_declared_of_each_type_that_nobody_may_miss(self, make_log: MakeLog, say: Callable[..., Event]) -> None:
+        log = make_log(2)
+        ids = await fill(log, [say("default/a", said) for said in said_by(say)])
+
+        assert await replay(log, await start_of(log)) == Gap(GapReason.EXPIRED)
+        assert [record.id for record in await records_after(log, ids[1])] == ids[2:]
 
     async def test_it_is_declared_to_those_who_want_what_is_lost_and_to_no_one_else(self, make_log: MakeLog) -> None:
         log = make_log(5)
@@ -279,3 +217,59 @@ class TestDropped:
 
         assert isinstance(read, Replay)
         assert read.lost == {EventType.LOG}
+
+    async def test_lines_that_a_forgotten_server_had_lost_before_are_not_forgotten_with_it(self, make_log: MakeLog) -> None:
+        log = make_log(3)
+        cursor = await log.append(status("default/gone"))
+        ids = await fill(log, [line("default/gone", f"{number}") for number in range(5)])
+        await fill(log, [status("default/gone", Status.DELETED), *(status("default/busy") for _ in range(9))])
+
+        read = await replay(log, cursor, LINES)
+
+        assert isinstance(read, Replay)
+        assert [record.id for record in read.records] == ids[2:]
+        assert read.dropped[0][1] == {EventType.LOG: ids[1]}
+
+
+class TestLabels:
+    """Lost events are remembered as their servers were labelled then."""
+
+    async def test_a_server_that_is_labelled_anew_takes_no_loss_with_it(self, make_log: MakeLog) -> None:
+        log = make_log(2)
+        cursor = await log.append(labelled(status("default/a"), tier="gold"))
+        later = await log.append(labelled(status("default/a", Status.DEGRADED), tier="silver"))
+        await fill(log, [labelled(status("default/a", key=f"{number}"), tier="bronze") for number in range(2)])
+
+        async def answer(after: EventId, selector: str) -> Replay | Gap:
+            return await replay(log, after, only(EventType.STATUS, selector=Selector.parse(selector)))
+
+        assert await answer(await start_of(log), "tier=gold") == Gap(GapReason.EXPIRED)
+        assert await answer(cursor, "tier=gold") == Replay(dropped=[(cursor, {})])
+        assert await answer(cursor, "tier=silver") == Gap(GapReason.EXPIRED)
+        assert isinstance(await answer(later, "tier=silver"), Replay)
+        assert isinstance(await answer(await start_of(log), "tier=bronze"), Replay)
+        assert isinstance(await answer(await start_of(log), "tier=tin"), Replay)
+
+    async def test_lines_too(self, make_log: MakeLog) -> None:
+        log = make_log(2)
+        [lost, *_] = await fill(log, [labelled(line("default/a"), tier="gold"), *(line("default/a") for _ in range(5))])
+
+        read = await replay(log, await start_of(log), Selection(selector=Selector.parse("tier")))
+
+        assert isinstance(read, Replay)
+        assert read.records == []
+        assert read.dropped[0][1] == {EventType.LOG: lost}
+
+    async def test_of_very_many_labels_the_oldest_may_only_be_known_to_have_been_some(self, make_log: MakeLog) -> None:
+        """More is declared than is missing, never less."""
+        log = make_log(2)
+        ids = await fill(log, [labelled(status("default/a"), version=f"v{number}") for number in range(50)])
+
+        for number, lost in enumerate(ids[:48]):
+            selection = only(EventType.STATUS, selector=Selector.parse(f"version=v{number}"))
+            before = EventId(lost.epoch, lost.seq - 1)
+            assert await replay(log, before, selection) == Gap(GapReason.EXPIRED)
+        newest = only(EventType.STATUS, selector=Selector.parse("version=v47"))
+        assert isinstance(await replay(log, ids[47], newest), Replay)
+        elsewhere = only(EventType.STATUS, selector=Selector.parse("version=v0"), servers=frozenset({uid_of("default/b")}))
+        assert isinstance(await replay(log, await start_of(log), elsewhere), Replay)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from mcp_operator.eventlog.log import EVERYTHING, EventLog, Record, Selection
 from mcp_operator.model.events import Event, EventType, Follow, LogLevel, LogPayload
+from mcp_operator.model.labels import Selector
 from mcp_operator.model.statuses import Status
-from tests.events import follow, line, metrics, progress, status, uid_of
+from tests.events import follow, labelled, line, metrics, progress, status, uid_of
 from tests.logs import LOGS, MakeLog, fill, only, others, records_after, start_of
 
 pytestmark = pytest.mark.parametrize("make_log", LOGS)
@@ -224,6 +225,23 @@ class TestTail:
         tails.append(await self.tail(log, 5, quiet))
 
         assert tails == [["before the flood"], ["after it"], []]
+
+    async def test_a_forgotten_servers_line_goes_with_it_however_long_it_had_stayed(self, make_log: MakeLog) -> None:
+        log = make_log(4)
+        await fill(log, [line("default/quiet", "before the flood"), *numbered("default/busy", 10)])
+        await fill(log, [status("default/quiet", Status.DELETED), *(status("default/busy") for _ in range(10))])
+
+        assert await self.tail(log, 1) == ["line 9"]
+
+    @pytest.mark.parametrize("labels", [{"tier": "gold"}, {}])
+    async def test_each_line_is_chosen_by_the_labels_of_its_time(self, make_log: MakeLog, labels: dict[str, str]) -> None:
+        log = make_log(100)
+        await fill(log, [labelled(each, tier="gold") for each in numbered("default/a", 3)])
+        await log.append(labelled(line("default/a", "later"), **labels))
+
+        told = await self.tail(log, 2, Selection(selector=Selector.parse("tier=gold")))
+
+        assert told == (["line 2", "later"] if labels else ["line 1", "line 2"])
 
     @pytest.mark.parametrize("grep", [None, "line 1"])
     async def test_it_is_that_of_the_snapshots_position_while_lines_keep_coming_and_going(

@@ -18,6 +18,7 @@ from mcp_operator.model.events import Event, LogPayload, Payload
 from mcp_operator.model.operations import InstanceStep
 from mcp_operator.model.statuses import Status
 from tests.events import line, metrics, progress, status, uid_of
+from tests.logs import Clock
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 ENVELOPE = ("id", "type", "server", "uid", "time", "key", "late")
@@ -66,11 +67,11 @@ def test_times_are_utc_with_milliseconds() -> None:
 
 
 async def test_time_stands_still_when_the_clock_goes_back() -> None:
-    ticks = iter([NOON, NOON, NOON - timedelta(hours=1), NOON + timedelta(seconds=1)])
-    log = MemoryLog(capacity=10, clock=lambda: next(ticks))
+    clock = Clock()
+    log = MemoryLog(capacity=10, clock=clock)
 
     times = []
-    for _ in range(3):
+    for clock.now in (NOON, NOON - timedelta(hours=1), NOON + timedelta(seconds=1)):
         await log.append(status("default/weather"))
         known = (await log.snapshot(Selection())).servers[0].status
         assert known is not None

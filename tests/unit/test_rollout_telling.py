@@ -6,6 +6,7 @@ import pytest
 
 from mcp_operator.model.base import Object
 from mcp_operator.model.events import StatusPayload
+from mcp_operator.model.labels import Labels
 from mcp_operator.model.statuses import ConditionType, MCPServerStatus
 from mcp_operator.rollout.conditions import status_of
 from mcp_operator.rollout.restoring import restore
@@ -120,6 +121,47 @@ def test_a_status_event_carries_the_counts_and_the_conditions_that_changed() -> 
     assert changed == {"Available": "False", "Ready": "False"}
     assert told["operation"] is None
     assert told["revision"] == "7d4b9"
+
+
+WEB, API = (("tier", "web"),), (("tier", "api"),)
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        pytest.param((WEB, WEB), [], id="none is new"),
+        pytest.param((WEB, API), ["status running"], id="another value"),
+        pytest.param(((), WEB), ["status running"], id="the first"),
+        pytest.param((WEB, ()), ["status running"], id="the last one is gone"),
+    ],
+)
+def test_new_labels_alone_are_told_because_streams_choose_by_them(labels: tuple[Labels, Labels], told: list[str]) -> None:
+    story = a_running_server()
+    before, after = labels
+    story.see(at=3, labels=before)
+    last = story.events[-1].key
+    story.see(at=4, labels=after)
+    assert story.told == told
+    assert last not in {event.key for event in story.step}
+
+
+def test_new_labels_during_an_operation_are_told_once_and_by_the_status() -> None:
+    story = Story()
+    story.see(at=0, server=mcpserver(), labels=WEB)
+    story.see(at=1, deployment=deployment("weather", counting(wanted=1)), replica_sets=(replicaset(OLD),))
+    story.see(at=2, labels=API)
+    assert [told.split()[0] for told in story.told] == ["status"]
+    story.see(at=3)
+    assert story.told == []
+
+
+def test_labels_from_while_the_operator_was_away_are_told_and_not_late() -> None:
+    story = a_running_server()
+    story.see(at=3, labels=WEB)
+    story.restart()
+    story.see(at=4, labels=API, server=written(story))
+    assert story.told == ["status running"]
+    assert not story.step[0].late
 
 
 def test_a_progress_event_shows_every_instance_of_each_revision() -> None:

@@ -102,8 +102,8 @@ def shown(*events: Event | dict[str, Any], teller: Narrator | None = None) -> li
             id="dropped",
         ),
         pytest.param(
-            {**control("response"), "server": "a/b", "kind": "result"},
-            '12:00:00.123  response  {"cursor": "epoch-7", "kind": "result"}',
+            {**control("bookmark"), "type": "forecast", "server": "a/b", "kind": "result"},
+            '12:00:00.123  forecast  {"cursor": "epoch-7", "kind": "result"}',
             id="a type of a later version",
         ),
     ],

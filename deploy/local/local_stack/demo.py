@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from local_stack.contract import Contract
 from local_stack.recording import Recording, read, recorded
 from local_stack.stack import SAMPLE, Stack, started
 from local_stack.story import STORY, Chapter, EventJson, Step, chapters
@@ -29,7 +30,11 @@ def tell(*, directory: Path, recording: Path) -> bool:
     with started(name="demo", directory=directory, port=0) as stack:
         click.echo(f"\nmcp-operator watch --gateway {stack.gateway}")
         click.echo(f"(recorded beside it: curl -N {stack.gateway}/api/events > {_short(recording)})")
-        with recorded(f"{stack.gateway}/api/events", recording) as growing, watched(stack.gateway) as screen:
+        contract = Contract.of(stack.gateway)
+        with (
+            recorded(f"{stack.gateway}/api/events", recording, contract=contract) as growing,
+            watched(stack.gateway) as screen,
+        ):
             for step, act in zip(STORY, _acts(stack), strict=True):
                 _heading(step.title)
                 act()
@@ -38,7 +43,7 @@ def tell(*, directory: Path, recording: Path) -> bool:
                     click.secho(f"This step did not show within {STEP_SECONDS:.0f} s.", fg="red", color=_coloured())
                     break
                 screen.shows(last, within=SHOWN_SECONDS)
-    result = chapters(STORY, read(recording))
+    result = chapters(STORY, read(recording, contract=contract))
     _table(result)
     return all(chapter.complete for chapter in result)
 

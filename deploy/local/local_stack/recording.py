@@ -1,6 +1,7 @@
 """The recording of a raw event stream: made by a curl of its own, read back while it grows.
 
-The demo learns what happened from this file alone, as any subscriber would: nothing passes it by.
+The demo learns what happened from this file alone, as any subscriber would: nothing passes it by. Every frame in it is held to
+what the gateway's OpenAPI document says.
 """
 
 import json
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from local_stack.contract import Contract
 from local_stack.sse import Parser
 from local_stack.story import EventJson
 
@@ -19,12 +21,12 @@ _LOOK_EVERY_SECONDS = 0.05
 
 
 @contextmanager
-def recorded(url: str, file: Path) -> Iterator["Recording"]:
+def recorded(url: str, file: Path, *, contract: Contract) -> Iterator["Recording"]:
     """Record the stream at `url` into `file` while the body runs."""
     with file.open("wb") as output:
         curl = subprocess.Popen(["curl", "--no-buffer", "--silent", "--show-error", "--fail", url], stdout=output)
     try:
-        yield Recording(file)
+        yield Recording(file, contract=contract)
     finally:
         curl.terminate()
         curl.wait(timeout=10)
@@ -33,14 +35,19 @@ def recorded(url: str, file: Path) -> Iterator["Recording"]:
 class Recording:
     """A reader of the file while it grows."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, contract: Contract) -> None:
         self._file = file
+        self._contract = contract
         self._offset = 0
         self._parser = Parser()
         self._waiting: list[EventJson] = []
 
     def until(self, *, within: float) -> EventJson | None:
-        """The next event, or None if there is none within so many seconds."""
+        """The next event, or None if there is none within so many seconds.
+
+        Raises:
+            ContractError: a frame isn't as the gateway says that it is.
+        """
         deadline = time.monotonic() + within
         while not self._waiting:
             if time.monotonic() >= deadline:
@@ -55,15 +62,18 @@ class Recording:
             recording.seek(self._offset)
             received = recording.read()
         self._offset += len(received)
-        self._waiting += events(self._parser, received)
+        self._waiting += events(self._parser, received, contract=self._contract)
 
 
-def events(parser: Parser, received: bytes) -> list[EventJson]:
+def events(parser: Parser, received: bytes, *, contract: Contract) -> list[EventJson]:
     """The events that these bytes complete, without control frames."""
-    bodies = (json.loads(message.data) for message in parser.feed(received))
+    messages = parser.feed(received)
+    for message in messages:
+        contract.check_message(message)
+    bodies = (json.loads(message.data) for message in messages)
     return [body for body in bodies if body["type"] not in CONTROL_FRAMES]
 
 
-def read(file: Path) -> list[EventJson]:
+def read(file: Path, *, contract: Contract) -> list[EventJson]:
     """All events of a finished recording."""
-    return events(Parser(), file.read_bytes())
+    return events(Parser(), file.read_bytes(), contract=contract)

@@ -8,16 +8,20 @@ read families; a family is named by the server's UID and outlives the server's o
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from mcp_operator.apiserver.kinds import DEPLOYMENT, EVENT, MCP_SERVER, POD, REPLICA_SET, SERVICE, Kind
-from mcp_operator.cluster.objects import name_of, uid_of
+from mcp_operator.cluster.objects import labels_of, name_of, uid_of
 from mcp_operator.cluster.watching import Change
 from mcp_operator.model.base import Object
+from mcp_operator.model.labels import NO_LABELS, Labels
 from mcp_operator.model.servers import ServerName
+
+_REMEMBERED = 1000
+"""Forgotten servers whose labels are still known: the end of their logs may be told after all else."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +54,9 @@ class Families:
     def __init__(self) -> None:
         self._servers: dict[str, Object] = {}
         self._names: dict[str, ServerName] = {}
+        self._labels: dict[str, Labels] = {}
+        self._last_labels: OrderedDict[str, Labels] = OrderedDict()
+        """Of servers that were forgotten."""
         self._members: dict[str, _Member] = {}
         self._owned: dict[str, set[str]] = defaultdict(set)
         """Members by their owner."""
@@ -104,6 +111,10 @@ class Families:
         """The MCPServer of this UID, while it exists."""
         return self._servers.get(uid)
 
+    def labels(self, uid: str) -> Labels:
+        """The labels of this MCPServer, or, once it is deleted, the last ones that it had; none if it isn't known."""
+        return self._labels.get(uid) or self._last_labels.get(uid, NO_LABELS)
+
     def names(self) -> Mapping[str, ServerName]:
         """Every server by its UID, with those that are deleted and not yet forgotten."""
         return MappingProxyType(self._names)
@@ -121,6 +132,10 @@ class Families:
         """Drop a family whose server is deleted and which has no members left."""
         self._names.pop(uid, None)
         self._families.pop(uid, None)
+        if labels := self._labels.pop(uid, NO_LABELS):
+            self._last_labels[uid] = labels
+            if len(self._last_labels) > _REMEMBERED:
+                self._last_labels.popitem(last=False)
 
     def _take_name(self, kind: Kind, change: Change) -> None:
         key = (kind, name_of(change.object))
@@ -131,6 +146,8 @@ class Families:
 
     def _take_server(self, change: Change) -> set[str]:
         uid = uid_of(change.object)
+        if change.new is not None or uid in self._names:
+            self._labels[uid] = labels_of(change.object)
         if change.new is None:
             self._servers.pop(uid, None)
         else:

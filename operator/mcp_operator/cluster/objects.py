@@ -1,6 +1,9 @@
 """Reading the metadata of raw objects."""
 
+from functools import lru_cache
+
 from mcp_operator.model.base import Object
+from mcp_operator.model.labels import Labels
 from mcp_operator.model.servers import ServerName
 
 
@@ -13,6 +16,16 @@ def uid_of(body: Object) -> str:
     """The UID of an object."""
     uid: str = body["metadata"]["uid"]
     return uid
+
+
+def labels_of(body: Object) -> Labels:
+    """The labels of an object; equal ones are one object, because many servers share them and every event bears them."""
+    return _shared(tuple(sorted((body["metadata"].get("labels") or {}).items())))
+
+
+@lru_cache(4096)
+def _shared(labels: Labels) -> Labels:
+    return labels
 
 
 def version_of(body: Object) -> int:

@@ -17,7 +17,7 @@ from mcp_operator.cluster.podlogs.crashing import CrashReader
 from mcp_operator.cluster.queueing import WorkQueue
 from mcp_operator.cluster.recording import Recorder
 from mcp_operator.cluster.reporting import Reporter
-from mcp_operator.eventlog.log import EventLog
+from mcp_operator.cluster.telling import Teller
 from mcp_operator.model.base import Object
 from mcp_operator.model.spec import InvalidSpecError, MCPServer
 from mcp_operator.model.statuses import MCPServerStatus, Status
@@ -45,7 +45,7 @@ class Observer:
         self,
         families: Families,
         *,
-        log: EventLog,
+        teller: Teller,
         reporter: Reporter,
         recorder: Recorder,
         crashes: CrashReader,
@@ -54,7 +54,7 @@ class Observer:
         on_deleted: Callable[[str], None],
     ) -> None:
         self._families = families
-        self._log = log
+        self._teller = teller
         self._reporter = reporter
         self._recorder = recorder
         self._crashes = crashes
@@ -62,6 +62,8 @@ class Observer:
         self._metrics = metrics
         self._on_deleted = on_deleted
         self._states: dict[str, State] = {}
+        self._observed: dict[str, float] = {}
+        """When a watch told of the first change that isn't evaluated yet, by UID."""
         self._first: set[str] | None = None
         """Servers of the first lists that haven't been evaluated yet; None before those are complete."""
         self._queue = WorkQueue(
@@ -73,18 +75,26 @@ class Observer:
         """Whether the log tells of every server that the first lists held."""
         return self._first is not None and not self._first
 
-    def changed(self, uid: str) -> None:
-        """Something of this server is new."""
+    def changed(self, uid: str, *, observed: float | None = None) -> None:
+        """Something of this server is new.
+
+        Args:
+            observed: when a watch told of it, by the event loop's clock; None if no watch did.
+        """
+        if observed is not None:
+            self._observed.setdefault(uid, observed)
         self._queue.add(uid)
 
     async def run(self) -> None:
         """Follow until cancelled. To be started when the first lists are complete: half a picture would be told as the truth."""
+        self._observed.clear()  # what came before had to wait for the lists
         self._first = self._families.servers()
         for uid in self._first:
             self._queue.add(uid)
         await self._queue.run()
 
     async def _follow(self, uid: str) -> None:
+        observed = self._observed.pop(uid, None)
         try:
             family = self._families.family(uid)
             if family is None:
@@ -92,12 +102,16 @@ class Observer:
             if family.server is None and uid not in self._states:
                 self._forget(uid)  # gone before it was ever told
                 return
-            await self._evaluate(family)
+            await self._evaluate(family, observed)
+        except Exception:
+            if observed is not None:
+                self._observed[uid] = observed  # it is evaluated again
+            raise
         finally:
             if self._first:
                 self._first.discard(uid)
 
-    async def _evaluate(self, family: Family) -> None:
+    async def _evaluate(self, family: Family, observed: float | None) -> None:
         previous = self._states.get(family.uid)
         if previous is None and family.server is not None:
             previous = restore(family.server)
@@ -106,7 +120,7 @@ class Observer:
         await self._report(family.server, previous, state)
         self._states[family.uid] = state
         for event in tell(previous, state):
-            await self._log.append(event)
+            await self._teller.tell(event, observed=observed)
         self._crashes.evaluated(previous, state)
         if family.server is not None:
             self._recorder.record(family.server, previous, state)
@@ -120,6 +134,7 @@ class Observer:
             name=family.name,
             uid=family.uid,
             server=family.server,
+            labels=self._families.labels(family.uid),
             deployment=family.deployment,
             replica_sets=family.replica_sets,
             pods=family.pods,
@@ -140,6 +155,7 @@ class Observer:
     def _forget(self, uid: str) -> None:
         self._queue.discard(uid)
         self._states.pop(uid, None)
+        self._observed.pop(uid, None)
         self._families.forget(uid)
         self._on_deleted(uid)
 

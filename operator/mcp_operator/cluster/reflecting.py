@@ -143,10 +143,12 @@ class Reflector:
 
     async def _read(self, chunks: AsyncIterator[bytes]) -> None:
         lines = Lines()
+        clock = asyncio.get_running_loop().time
         async for chunk in chunks:
             self._heard = time.monotonic()
+            observed = clock()
             for line in lines.read(chunk):
-                change = self._reflection.read_line(line)
+                change = self._reflection.read_line(line, observed=observed)
                 if change is not None:
                     self._on_change(change)
         lines.end()

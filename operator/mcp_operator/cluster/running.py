@@ -27,6 +27,7 @@ from mcp_operator.cluster.reconciling import Reconciler
 from mcp_operator.cluster.recording import Recorder
 from mcp_operator.cluster.reflecting import Reflector, whole, without_managed_fields
 from mcp_operator.cluster.reporting import Reporter
+from mcp_operator.cluster.telling import Teller
 from mcp_operator.cluster.triggering import Trigger
 from mcp_operator.cluster.watching import Change
 from mcp_operator.eventlog.log import EventLog
@@ -78,14 +79,15 @@ class Cluster:
     ) -> None:
         self._api = Api(load=load)
         self._families = Families()
+        teller = Teller(self._families, log=log)
         metrics = ClusterMetrics(registry)
         self._reporter = Reporter(self._api, metrics=metrics)
         self._recorder = Recorder(self._api, instance=instance)
-        self._crashes = CrashReader(self._api, self._families, log=log, metrics=metrics)
+        self._crashes = CrashReader(self._api, self._families, teller=teller, metrics=metrics)
         applied: dict[str, Applied] = {}
         self._observer = Observer(
             self._families,
-            log=log,
+            teller=teller,
             reporter=self._reporter,
             recorder=self._recorder,
             crashes=self._crashes,
@@ -101,9 +103,9 @@ class Cluster:
             metrics=metrics,
         )
         self._logs = LogFollowing(
-            self._families, api=self._api, log=log, metrics=FollowingMetrics(registry), linger=log_linger_seconds
+            self._families, api=self._api, teller=teller, metrics=FollowingMetrics(registry), linger=log_linger_seconds
         )
-        self._sampler = Sampler(self._families, api=self._api, log=log, metrics=SamplingMetrics(registry))
+        self._sampler = Sampler(self._families, api=self._api, teller=teller, metrics=SamplingMetrics(registry))
         self._trigger = Trigger(namespaces=namespaces, load=load, on_change=self._reconciler.server_changed, metrics=metrics)
         self._reflectors = [
             Reflector(
@@ -152,7 +154,7 @@ class Cluster:
     def _take(self, kind: Kind, change: Change) -> None:
         """Where all facts come in: sort the change into its family, and have whoever is concerned look."""
         for uid in self._families.take(kind, change):
-            self._observer.changed(uid)
+            self._observer.changed(uid, observed=change.observed)
             self._logs.changed(uid)
             if kind in _APPLIED:
                 self._reconciler.child_changed(uid, change)

@@ -7,7 +7,7 @@ watched comes out as changes like any other. Objects are held by UID: two object
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -25,6 +25,8 @@ class Change:
 
     old: Object | None
     new: Object | None
+    observed: float | None = field(default=None, compare=False)
+    """When a watch told of it, by the event loop's clock; None if a list did, which doesn't say how long ago it was."""
 
     @property
     def object(self) -> Object:
@@ -109,8 +111,11 @@ class Reflection:
         before, self._objects, self._page = self._objects, self._page, {}
         return None, _changes(before, self._objects)
 
-    def read_line(self, line: bytes) -> Change | None:
+    def read_line(self, line: bytes, *, observed: float | None = None) -> Change | None:
         """Take one line of a watch; a bookmark is no change.
+
+        Args:
+            observed: when the line came.
 
         Raises:
             ApiError: the watch told an error (410: list again), or the line isn't one of a watch.
@@ -122,21 +127,21 @@ class Reflection:
                 raise ApiError.from_status(body, status=500, reason="WatchError")
             metadata = body["metadata"]
             version = str(metadata["resourceVersion"])
-            change = None if kind == "BOOKMARK" else self._change(kind, str(metadata["uid"]), body)
+            change = None if kind == "BOOKMARK" else self._change(kind, str(metadata["uid"]), body, observed)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise malformed(f"a watch line that can't be read ({error}): {line[:100]!r}") from None
         self.resource_version = version
         return change
 
-    def _change(self, kind: str, uid: str, body: dict[str, Any]) -> Change:
+    def _change(self, kind: str, uid: str, body: dict[str, Any], observed: float | None) -> Change:
         old = self._objects.get(uid)
         if kind == "DELETED":
             self._objects.pop(uid, None)
-            return Change(old=self._trim(body), new=None)
+            return Change(old=self._trim(body), new=None, observed=observed)
         if kind not in {"ADDED", "MODIFIED"}:
             raise ValueError(f"unknown type {kind!r}")
         self._objects[uid] = new = self._trim(body)
-        return Change(old=old, new=new)
+        return Change(old=old, new=new, observed=observed)
 
 
 def _changes(before: Mapping[str, Object], after: Mapping[str, Object]) -> list[Change]:

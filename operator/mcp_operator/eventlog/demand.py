@@ -4,10 +4,11 @@ Logs are followed and metrics sampled for thousands of servers or for none; so l
 looked through one by one.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from itertools import product
 from typing import TypeAlias
 
 from mcp_operator.eventlog.log import Selection
@@ -27,15 +28,9 @@ class Listeners:
         self._version = 0
         self._moved = asyncio.Event()
 
-    @contextmanager
-    def listening(self, selection: Selection, *, tail: int = 0) -> Iterator[None]:
-        """Count a listener while inside the block."""
-        keys = [(type_, scope) for type_ in selection.types for scope in _scopes(selection)]
-        self._count(keys, tail, +1)
-        try:
-            yield
-        finally:
-            self._count(keys, tail, -1)
+    def listening(self, selection: Selection, *, tail: int = 0) -> Listener:
+        """A listener, counted while inside the block that it is entered by."""
+        return Listener(self, selection, tail)
 
     def wanted(self, type_: EventType, server: ServerName, uid: str) -> bool:
         return any((type_, scope) in self._tails for scope in _scopes_of(server, uid))
@@ -49,9 +44,10 @@ class Listeners:
             await self._moved.wait()
         return self._version
 
-    def _count(self, keys: list[tuple[EventType, _Scope]], tail: int, listeners: int) -> None:
+    def count(self, selection: Selection, tail: int, listeners: int) -> None:
+        """Have so many more, or fewer, listen to a selection."""
         known = len(self._tails)
-        for key in keys:
+        for key in product(selection.types, _scopes(selection)):
             counts = self._tails[key]
             counts[tail] += listeners
             if counts[tail] == 0:
@@ -62,6 +58,23 @@ class Listeners:
             self._version += 1
             self._moved.set()
             self._moved = asyncio.Event()
+
+
+class Listener:
+    """One listener, as small as ten thousand of them have to be."""
+
+    __slots__ = ("_listeners", "_selection", "_tail")
+
+    def __init__(self, listeners: Listeners, selection: Selection, tail: int) -> None:
+        self._listeners = listeners
+        self._selection = selection
+        self._tail = tail
+
+    def __enter__(self) -> None:
+        self._listeners.count(self._selection, self._tail, +1)
+
+    def __exit__(self, *error: object) -> None:
+        self._listeners.count(self._selection, self._tail, -1)
 
 
 def _scopes(selection: Selection) -> list[_Scope]:

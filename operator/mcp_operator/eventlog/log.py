@@ -123,11 +123,19 @@ class Selection:
 
     def covers(self, subject: Subject) -> bool:
         """Whether it is about this server at all, whatever the event's type."""
+        return self.concerns(subject.server, subject.uid) and (self.selector is None or self.selector.matches(subject.labels))
+
+    @property
+    def is_of_all(self) -> bool:
+        """Whether it covers every server."""
+        return self.uid is None and self.servers is None and self.namespaces is None and self.selector is None
+
+    def concerns(self, server: ServerName, uid: str) -> bool:
+        """Whether it is about this server with some labels."""
         return (
-            (self.uid is None or self.uid == subject.uid)
-            and (self.servers is None or subject.server in self.servers or subject.uid in self.servers)
-            and (self.namespaces is None or subject.server.namespace in self.namespaces)
-            and (self.selector is None or self.selector.matches(subject.labels))
+            (self.uid is None or self.uid == uid)
+            and (self.servers is None or server in self.servers or uid in self.servers)
+            and (self.namespaces is None or server.namespace in self.namespaces)
         )
 
 
@@ -239,13 +247,16 @@ class Demand(Protocol):
 class EventLog(Protocol):
     """The ordered, bounded history of events.
 
-    - One total order: ids rise with every append, whoever the writers are, and times never fall along it.
+    - One total order: ids rise with every append, whoever the writers are, and times never fall along it. Several writers are
+      normal. A log that processes share refuses the events of a writer whose term is over, so that of two controllers only
+      one is heard.
     - Bounded by count, bytes and age, each type by itself: a flood of one type takes no room from another. Where room is short,
       servers that hold more than twice an even share give theirs up first, so that one server's flood doesn't push out what was
-      said about the others. The newest of each server and type stays, until a server's last word (`deleted`) has itself become
-      old; then the server is forgotten.
+      said about the others. The newest of each server and type stays, until a server's last word (`deleted`) has itself gone;
+      then the server is forgotten.
     - Never a silent hole: a read gives every wanted event between two positions, or says that some are missing (`Gap`,
-      `Batch.dropped`).
+      `Batch.dropped`). More than is missing is declared only of servers that were forgotten, of lines that `level` or `grep`
+      might have left out, and of servers that lost events under very many labels.
     """
 
     @property

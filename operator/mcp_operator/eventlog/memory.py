@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import islice, takewhile
+from itertools import chain, islice, takewhile
 
 from mcp_operator.eventlog.demand import Listeners
 from mcp_operator.eventlog.encoding import encode
-from mcp_operator.eventlog.folding import fold, is_last_word
+from mcp_operator.eventlog.folding import is_last_word
+from mcp_operator.eventlog.knowing import KnownServers
 from mcp_operator.eventlog.log import (
     EVERYTHING,
     EXPENDABLE,
@@ -27,12 +28,12 @@ from mcp_operator.eventlog.log import (
     LogStatistics,
     Record,
     Selection,
-    ServerSnapshot,
     Snapshot,
     Subject,
 )
-from mcp_operator.eventlog.retaining import Retained, seq_of
-from mcp_operator.eventlog.sifting import passes
+from mcp_operator.eventlog.ordering import seq_of
+from mcp_operator.eventlog.retaining import Retained
+from mcp_operator.eventlog.sifting import passes, sifts
 from mcp_operator.eventlog.tailing import Lines
 from mcp_operator.model.events import Event, EventType, LogPayload, MetricsPayload, ProgressPayload
 
@@ -58,17 +59,18 @@ class MemoryLog:
         """
         Args:
             capacity: events of each type that are kept.
-            capacity_bytes: bytes of these events' JSON that are kept, of each type; memory holds some 300 more per event.
-            max_age_seconds: how long they are kept.
+            capacity_bytes: bytes of these events' JSON that are kept, of each type; memory holds some 400 more per event.
+            max_age_seconds: how long they are kept; all three are bounds for what isn't the newest of its server and type.
+            clock: gives the time, with its zone.
         """
         self._clock = clock
+        self._max_age_seconds = max_age_seconds
         self._epoch = secrets.token_hex(5)
         self._head = 0
         self._time = clock()
         self._retained = {type_: Retained(capacity=capacity, capacity_bytes=capacity_bytes) for type_ in EventType}
         self._lines = Lines()
-        self._servers: dict[str, ServerSnapshot] = {}
-        """What is known about each server, by UID."""
+        self._servers = KnownServers()
         self._appended = dict.fromkeys(EventType, 0)
         self._listeners = Listeners()
         self._awaited: dict[frozenset[EventType], asyncio.Event] = {}
@@ -84,10 +86,12 @@ class MemoryLog:
         record = _record(event, event_id, encode(event, event_id=event_id, time=time))
         self._time = time
         self._head = event_id.seq
-        if event.type is not EventType.LOG:
-            self._servers[event.uid] = fold(self._servers.get(event.uid), event, record)
+        seconds = time.timestamp()
+        retained = self._retained[event.type]
+        self._discard(retained.expire(seconds - self._max_age_seconds))
+        self._servers.learn(event, record)
         self._lines.add(record)
-        self._discard(self._retained[event.type].append(record))
+        self._discard(retained.append(record, seconds))
         self._appended[event.type] += 1
         for types in [types for types in self._awaited if event.type in types]:
             self._awaited.pop(types).set()
@@ -100,23 +104,36 @@ class MemoryLog:
             return Gap(GapReason.EPOCH)
         if after.seq > self._head:
             return Gap(GapReason.AHEAD)
+        self._expire()
         missing = self._missing(after, selection)
         if missing.keys() - EXPENDABLE or self._end_is_forgotten(after, selection):
             return Gap(GapReason.EXPIRED)
         last_word = self._last_word_after(after, selection)
         end = last_word or self.head
-        looked_at = list(islice(self._held(after, end, selection.types), limit))
+        looked_at = list(islice(self._held(after, end, selection), limit))
         position = end if len(looked_at) < limit else looked_at[-1].id
-        wanted = [record for record in looked_at if selection.covers(record.subject) and passes(record, selection)]
+        wanted = looked_at
+        if not selection.is_of_all:
+            wanted = [record for record in wanted if selection.covers(record.subject)]
+        if sifts(selection):
+            wanted = [record for record in wanted if passes(record, selection)]
         return Batch(tuple(wanted), position, ended=position == last_word, dropped=missing)
+
+    async def position(self, since: datetime | None, selection: Selection) -> EventId:
+        self._expire()
+        if since is not None:
+            seconds = since.timestamp()
+            return EventId(self._epoch, max(retained.newest_before(seconds) for retained in self._retained.values()))
+        start = EventId(self._epoch, 0)
+        gone = [missing.seq for type_, missing in self._missing(start, selection).items() if type_ not in EXPENDABLE]
+        if self._end_is_forgotten(start, selection):
+            gone.append(self._retained[EventType.STATUS].horizon)
+        return EventId(self._epoch, max(gone, default=0))
 
     async def wait(self, after: EventId, selection: Selection = EVERYTHING) -> None:
         types = selection.types if selection.uid is None else selection.types | {EventType.STATUS}
         while after.epoch == self._epoch and self._newest_seq(types) <= after.seq <= self._head:
             await self._awaited.setdefault(types, asyncio.Event()).wait()
-
-    async def position(self, since: datetime | None, selection: Selection) -> EventId:
-        raise NotImplementedError
 
     def listening(self, selection: Selection, *, tail: int = 0) -> AbstractContextManager[None]:
         return self._listeners.listening(selection, tail=tail)
@@ -126,15 +143,17 @@ class MemoryLog:
         return self._listeners
 
     async def snapshot(self, selection: Selection, *, tail: int = 0) -> Snapshot:
+        self._expire()
         position = self.head
-        servers = [known for known in self._servers.values() if selection.covers(known.subject)]
-        servers.sort(key=lambda known: (known.server, known.status.id.seq if known.status else 0))
+        servers = self._servers.selected(selection)
         if tail == 0 or EventType.LOG not in selection.types:
             return Snapshot(position, tuple(servers))
         # Suspends, and still answers with what was held when it began.
-        return Snapshot(position, tuple(servers), await self._lines.newest(selection, tail))
+        uids = self._retained[EventType.LOG].objects.selected(selection)
+        return Snapshot(position, tuple(servers), await self._lines.newest(selection, tail, uids))
 
     def statistics(self) -> LogStatistics:
+        self._expire()
         return LogStatistics(
             appended=dict(self._appended),
             held={type_: retained.held for type_, retained in self._retained.items()},
@@ -142,10 +161,12 @@ class MemoryLog:
             evicted={type_: retained.evicted for type_, retained in self._retained.items()},
         )
 
-    def _held(self, after: EventId, end: EventId, types: frozenset[EventType]) -> Iterator[Record]:
-        """The records of some types that are held between two positions, in order."""
-        held = heapq.merge(*(self._retained[type_].after(after.seq) for type_ in types), key=seq_of)
-        return takewhile(lambda record: record.id.seq <= end.seq, held)
+    def _held(self, after: EventId, end: EventId, selection: Selection) -> Iterator[Record]:
+        """The records of some types that are held between two positions, in order, but for such of servers that the selection
+        doesn't name."""
+        sources = [source for type_ in selection.types for source in self._retained[type_].after(after.seq, selection)]
+        held = heapq.merge(*sources, key=seq_of) if len(sources) > 1 else chain(*sources)
+        return held if end.seq == self._head else takewhile(lambda record: record.id.seq <= end.seq, held)
 
     def _missing(self, after: EventId, selection: Selection) -> dict[EventType, EventId]:
         """The types of which wanted events after a position are no longer held, and the newest of them."""
@@ -170,13 +191,19 @@ class MemoryLog:
     def _newest_seq(self, types: frozenset[EventType]) -> int:
         return max(self._retained[type_].newest_seq for type_ in types)
 
+    def _expire(self) -> None:
+        """Let go what has become too old."""
+        before = max(self._time, self._clock()).timestamp() - self._max_age_seconds
+        for retained in self._retained.values():
+            self._discard(retained.expire(before))
+
     def _discard(self, gone: list[Record]) -> None:
         """Know no more of records that are no longer held, and of servers whose last word is one of them."""
         for record in gone:
             self._lines.remove(record)
             known = self._servers.get(record.uid) if record.last_word else None
             if known is not None and known.status is record:
-                del self._servers[record.uid]
+                self._servers.forget(record.uid)
                 for retained in self._retained.values():
                     self._discard(retained.forget(record.uid))
 

@@ -7,6 +7,7 @@ last so that a client that takes over ids before a frame is complete has the dat
 "Unnamed" frames have no `event` line: clients whose only listener is `onmessage` see these and no others.
 """
 
+import secrets
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import lru_cache
@@ -79,6 +80,11 @@ def bye_frame(*, time: datetime, retry_ms: int, cursor: EventId | None, reason: 
     """The last frame of a stream that the server ends, and why. `cursor` is where to resume, None if nothing was served."""
     data = to_json({**_control("bye", time, cursor), "reason": reason})
     return _frame("bye", data, retry_ms=retry_ms, event_id=cursor)
+
+
+def retry_ms(*, least: int = 1000, most: int = 3000) -> int:
+    """After how many milliseconds a client comes back: random, so that those cut off together don't come back together."""
+    return least + secrets.randbelow(most - least + 1)
 
 
 def coalesce(frames: Iterable[bytes]) -> Iterator[bytes]:

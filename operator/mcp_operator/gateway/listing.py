@@ -6,9 +6,11 @@ from aiohttp import web
 
 from mcp_operator.eventlog.encoding import to_json
 from mcp_operator.eventlog.log import EventLog, Record, Selection, ServerSnapshot
+from mcp_operator.gateway.filtering import choose_servers
 from mcp_operator.gateway.naming import current, selection_of, unknown_server
 from mcp_operator.gateway.problems import not_ready
-from mcp_operator.gateway.subscribing import namespaces, read_parameters
+from mcp_operator.gateway.querying import read_parameters
+from mcp_operator.gateway.subscribing import LIST_PARAMETERS
 
 _RETRY_AFTER_SECONDS = 2
 
@@ -22,8 +24,9 @@ class ListHandlers:
         self._default_namespace = default_namespace
 
     async def servers(self, request: web.Request) -> web.Response:
-        """GET /api/servers: all servers, and the cursor with which a stream goes on from this list."""
-        selection = Selection(namespaces=namespaces(read_parameters(request.query, ("namespace",))))
+        """GET /api/servers: all servers, or those chosen, and the cursor with which a stream goes on from this list."""
+        parameters = read_parameters(request.query, LIST_PARAMETERS)
+        selection = choose_servers(Selection(), parameters, default_namespace=self._default_namespace)
         self._require_synced()
         snapshot = await self._log.snapshot(selection)
         items = b",".join(_snapshot_json(server) for server in snapshot.servers if not server.deleted)

@@ -1,6 +1,7 @@
 """The `{id}` of a URL: one path segment, in three forms, that names a server."""
 
 import re
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from mcp_operator.eventlog.log import Selection, ServerSnapshot, Snapshot
@@ -18,22 +19,32 @@ def is_label(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-def selection_of(server_id: str, *, default_namespace: str) -> Selection:
-    """Everything about the server that `{id}` names: under a name whichever object has it, under a UID that one object.
+def server_of(server_id: str, *, default_namespace: str) -> ServerName | str | None:
+    """The server that an `{id}` names: a name, or a UID as it is; None if it has none of the three forms.
 
     A name that looks like a UID is taken for one; written as namespace:name it is a name.
+    """
+    if _UID.fullmatch(server_id):
+        return server_id
+    namespace, colon, name = server_id.rpartition(":")
+    if not colon:
+        namespace = default_namespace
+    return ServerName(namespace, name) if is_label(namespace) and is_label(name) else None
+
+
+def selection_of(server_id: str, *, default_namespace: str) -> Selection:
+    """Everything about the server that `{id}` names: under a name whichever object has it, under a UID that one object.
 
     Raises:
         ProblemError: 400, it has none of the three forms.
     """
-    if _UID.fullmatch(server_id):
-        return Selection(uid=server_id)
-    namespace, colon, name = server_id.rpartition(":")
-    if not colon:
-        namespace = default_namespace
-    if not (is_label(namespace) and is_label(name)):
-        raise bad_parameter("id", server_id, expected=_EXPECTED.format(default_namespace))
-    return Selection(servers=frozenset({ServerName(namespace, name)}))
+    match server_of(server_id, default_namespace=default_namespace):
+        case None:
+            raise bad_parameter("id", server_id, expected=_EXPECTED.format(default_namespace))
+        case ServerName() as name:
+            return Selection(servers=frozenset({name}))
+        case uid:
+            return Selection(uid=uid)
 
 
 def current(snapshot: Snapshot) -> ServerSnapshot | None:
@@ -43,6 +54,13 @@ def current(snapshot: Snapshot) -> ServerSnapshot | None:
         return {Status.DELETED: 0, Status.TERMINATING: 1}.get(server.phase, 2) if server.phase else 2
 
     return max(reversed(snapshot.servers), key=rank, default=None)
+
+
+def standing(snapshot: Snapshot, selection: Selection) -> Sequence[ServerSnapshot]:
+    """The servers of a snapshot to tell a subscriber of: those that exist. Who follows one server alone hears that it is gone."""
+    servers = [server for server in snapshot.servers if not server.deleted]
+    alone = selection.uid is not None or (selection.servers is not None and len(selection.servers) == 1)
+    return servers if servers or not alone else snapshot.servers[-1:]
 
 
 def unknown_server(server_id: str) -> ProblemError:

@@ -1,32 +1,64 @@
-"""What a request for an event stream asks for: its query and its headers, read into a `Subscription`. No I/O."""
+"""What a request for events asks for: its query and its headers, read into a `Subscription`. No I/O.
+
+Streams and the JSON pages of the same URLs (`paging`) are asked for with the same parameters; only a page has an end to choose.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from http import HTTPStatus
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Literal, TypeAlias
 
 from multidict import MultiMapping
 
 from mcp_operator.eventlog.log import EventId, Selection
-from mcp_operator.gateway.naming import is_label
-from mcp_operator.gateway.problems import ProblemError, bad_parameter
-from mcp_operator.model.events import EventType, LogLevel
+from mcp_operator.gateway.filtering import EVENT_FILTERS, SERVER_FILTERS, choose_events, choose_servers
+from mcp_operator.gateway.negotiating import Form
+from mcp_operator.gateway.problems import bad_parameter
+from mcp_operator.gateway.querying import flag_of, number_of, read_parameters
+from mcp_operator.model.events import EventType
 
-SERVER_STREAM_PARAMETERS = ("types", "level", "grep", "tail", "named", "snapshot", "last_event_id")
-CLUSTER_STREAM_PARAMETERS = ("namespace", *SERVER_STREAM_PARAMETERS)
+PAGE_PARAMETERS = ("limit", "wait")
+"""Parameters that only a JSON page has."""
 
-_UNNAMED_TYPES = frozenset({EventType.STATUS})
+LIST_PARAMETERS = SERVER_FILTERS
+SERVER_STREAM_PARAMETERS = (*EVENT_FILTERS, "tail", "named", "snapshot", "last_event_id", "since", *PAGE_PARAMETERS)
+CLUSTER_STREAM_PARAMETERS = (*SERVER_FILTERS, *SERVER_STREAM_PARAMETERS)
+
+_UNNAMED_TYPES = frozenset({EventType.STATUS, EventType.RESPONSE})
 """Types that a stream of unnamed events carries unless it says otherwise: each such event starts a workflow in n8n."""
 
-_GREP_CHARACTERS = 256
 _TAIL_LINES = 10_000
+_PAGE_EVENTS = 1_000
+_WAIT_SECONDS = 30
+
+_DURATION = re.compile(r"(?=.)(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", re.ASCII)
+_LONGEST = timedelta(days=366)
+_RFC_3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(\.\d{1,9})?(?:[Zz]|([ +-]\d\d:\d\d))",  # an unescaped + of a query arrives as a space
+    re.ASCII,
+)
+_WAIT = re.compile(r"(\d{1,3}(?:\.\d{1,3})?)s?", re.ASCII)
+
+
+class Earliest(Enum):
+    """The oldest event that is held, whenever it was."""
+
+    EARLIEST = "earliest"
+
+
+EARLIEST: Literal[Earliest.EARLIEST] = Earliest.EARLIEST
+
+Since: TypeAlias = datetime | Earliest
+"""From when on events are wanted: appended at this time (in UTC) or later, or all that are held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """What one subscriber wants to hear, and in which form."""
+    """What one subscriber wants to hear, from where on, and in which form."""
 
     selection: Selection
     tail: int = 0
@@ -35,9 +67,15 @@ class Subscription:
     """What it has seen. None: nothing, or something unreadable."""
     cursor_malformed: bool = False
     """Its Last-Event-ID is no event id: it has seen something, but nobody knows what."""
+    since: Since | None = None
+    """From when on it wants events, if it has no cursor; `resuming` makes a cursor of it."""
     named: bool = True
     """Whether events have an `event` line."""
     snapshot_named: bool = True
+    limit: int = 100
+    """Most events of a page."""
+    wait_seconds: float = 0
+    """How long a page that would be empty waits for its first event."""
 
     @property
     def resumes(self) -> bool:
@@ -46,27 +84,31 @@ class Subscription:
 
 
 def subscription(
-    query: MultiMapping[str], headers: Mapping[str, str], *, selection: Selection, known: tuple[str, ...]
+    query: MultiMapping[str],
+    headers: Mapping[str, str],
+    *,
+    selection: Selection,
+    known: tuple[str, ...],
+    default_namespace: str,
+    form: Form = Form.STREAM,
 ) -> Subscription:
-    """Read a stream's query and its Last-Event-ID header. The header wins over `last_event_id=`; empty ones count as absent.
+    """Read a query and its Last-Event-ID header, which wins over `last_event_id=`, as that does over `since=`; empty is absent.
+
+    Args:
+        selection: what the path says.
+        default_namespace: of a server named without one.
 
     Raises:
         ProblemError: 400 for an unknown parameter or a value that it can't have.
     """
     parameters = read_parameters(query, known)
-    named = _flag(parameters, "named", default=True)
-    unnamed_snapshot = _flag(parameters, "snapshot", default=False)
-    types = _types(parameters)
-    if types is None and not named:
-        types = _UNNAMED_TYPES
-    selection = replace(
-        selection,
-        types=types or selection.types,
-        namespaces=namespaces(parameters),
-        level=_level(parameters),
-        grep=_grep(parameters),
-    )
-    cursor = _query_cursor(parameters)
+    _require_form(parameters, form)
+    named = flag_of(parameters, "named", default=True)
+    snapshot_unnamed = flag_of(parameters, "snapshot", default=False)
+    types = selection.types if named else _UNNAMED_TYPES
+    selection = choose_servers(selection, parameters, default_namespace=default_namespace)
+    selection = choose_events(selection, parameters, types=types)
+    cursor, since = _query_cursor(parameters), _since(parameters)
     cursor_malformed = False
     if last_event_id := headers.get("Last-Event-ID"):
         try:
@@ -75,95 +117,22 @@ def subscription(
             cursor, cursor_malformed = None, True
     return Subscription(
         selection=selection,
-        tail=_tail(parameters),
+        tail=number_of(parameters, "tail", least=0, most=_TAIL_LINES, default=0, meaning="a number of log lines"),
         cursor=cursor,
         cursor_malformed=cursor_malformed,
+        since=None if cursor is not None or cursor_malformed else since,
         named=named,
-        snapshot_named=named or not unnamed_snapshot,
+        snapshot_named=named or not snapshot_unnamed,
+        limit=number_of(parameters, "limit", least=1, most=_PAGE_EVENTS, default=100, meaning="a number of events"),
+        wait_seconds=_wait_seconds(parameters),
     )
 
 
-def read_parameters(query: MultiMapping[str], known: tuple[str, ...]) -> dict[str, str]:
-    """The query's parameters that have a value.
-
-    Raises:
-        ProblemError: 400 for an unknown parameter, or one given twice.
-    """
-    expected = f"one of the parameters {', '.join(known)}, once" if known else "no parameters"
-    for name in query:
-        if name not in known or len(query.getall(name)) > 1:
-            raise bad_parameter(name, ",".join(query.getall(name)), expected=expected)
-    return {name: value for name, value in query.items() if value}
-
-
-def namespaces(parameters: Mapping[str, str]) -> frozenset[str] | None:
-    """The namespaces of `namespace=`, None if it isn't given.
-
-    Raises:
-        ProblemError: 400, one of them can't be a namespace.
-    """
-    if "namespace" not in parameters:
-        return None
-    names = frozenset(parameters["namespace"].split(","))
-    if not all(is_label(name) for name in names):
-        raise bad_parameter("namespace", parameters["namespace"], expected="names of namespaces, separated by commas")
-    return names
-
-
-def require_event_stream(accept: str | None) -> None:
-    """Check that the client takes an event stream; `*/*` and no Accept header at all mean it.
-
-    Raises:
-        ProblemError: 406.
-    """
-    ranges = {part.split(";")[0].strip().lower() for part in (accept or "*/*").split(",")}
-    if not ranges & {"text/event-stream", "text/*", "*/*"}:
-        raise ProblemError(
-            HTTPStatus.NOT_ACCEPTABLE,
-            "This URL answers with text/event-stream only: send it in the Accept header, or */*",
-            expected="text/event-stream",
-        )
-
-
-def _types(parameters: Mapping[str, str]) -> frozenset[EventType] | None:
-    if "types" not in parameters:
-        return None
-    try:
-        return frozenset(EventType(name) for name in parameters["types"].split(","))
-    except ValueError:
-        expected = f"types of events, separated by commas: {', '.join(EventType)}"
-        raise bad_parameter("types", parameters["types"], expected=expected) from None
-
-
-def _level(parameters: Mapping[str, str]) -> LogLevel | None:
-    if "level" not in parameters:
-        return None
-    try:
-        return LogLevel(parameters["level"])
-    except ValueError:
-        expected = f"the least grave level of log lines to tell, one of {', '.join(LogLevel)}"
-        raise bad_parameter("level", parameters["level"], expected=expected) from None
-
-
-def _grep(parameters: Mapping[str, str]) -> str | None:
-    text = parameters.get("grep")
-    if text is not None and len(text) > _GREP_CHARACTERS:
-        raise bad_parameter("grep", text, expected=f"a text of at most {_GREP_CHARACTERS} characters")
-    return text
-
-
-def _tail(parameters: Mapping[str, str]) -> int:
-    value = parameters.get("tail", "0")
-    if re.fullmatch("[0-9]{1,5}", value) is None or int(value) > _TAIL_LINES:
-        raise bad_parameter("tail", value, expected=f"a number of log lines from 0 to {_TAIL_LINES}")
-    return int(value)
-
-
-def _flag(parameters: Mapping[str, str], name: str, *, default: bool) -> bool:
-    value = parameters.get(name, str(int(default)))
-    if value not in {"0", "1"}:
-        raise bad_parameter(name, value, expected="0 or 1")
-    return value == "1"
+def _require_form(parameters: Mapping[str, str], form: Form) -> None:
+    for name in PAGE_PARAMETERS:
+        if form is Form.STREAM and name in parameters:
+            expected = "Accept: application/json beside it: only the JSON page has an end"
+            raise bad_parameter(name, parameters[name], expected=expected)
 
 
 def _query_cursor(parameters: Mapping[str, str]) -> EventId | None:
@@ -175,3 +144,50 @@ def _query_cursor(parameters: Mapping[str, str]) -> EventId | None:
     except ValueError:
         expected = "the id of an event, <epoch>-<number>, as streams and lists give it"
         raise bad_parameter("last_event_id", value, expected=expected) from None
+
+
+def _since(parameters: Mapping[str, str]) -> Since | None:
+    value = parameters.get("since")
+    if value is None:
+        return None
+    if value == EARLIEST.value:
+        return EARLIEST
+    time = _time_before(value) or _time(value)
+    if time is None:
+        expected = (
+            f"a time as RFC 3339 writes it (2026-11-23T08:15:00Z), a duration such as 30s, 5m, 1h30m or 1d (at most "
+            f"{_LONGEST.days}d), or earliest"
+        )
+        raise bad_parameter("since", value, expected=expected)
+    return time
+
+
+def _time_before(value: str) -> datetime | None:
+    """When a duration that ends now began; None if it is none, or too long."""
+    match = _DURATION.fullmatch(value)
+    if match is None:
+        return None
+    days, hours, minutes, seconds = (int(count or 0) for count in match.groups())
+    duration = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    return datetime.now(UTC) - duration if duration <= _LONGEST else None
+
+
+def _time(value: str) -> datetime | None:
+    match = _RFC_3339.fullmatch(value)
+    if match is None:
+        return None
+    date, clock, fraction, offset = match.groups()
+    microseconds = (fraction or ".0")[:7]
+    try:
+        time = datetime.fromisoformat(f"{date}T{clock}{microseconds:0<7}{(offset or '+00:00').replace(' ', '+')}")
+        return time.astimezone(UTC)
+    except (ValueError, OverflowError):  # 31 February, or a time that is before the year 1 in UTC
+        return None
+
+
+def _wait_seconds(parameters: Mapping[str, str]) -> float:
+    value = parameters.get("wait", "0")
+    match = _WAIT.fullmatch(value)
+    if match is None or float(match[1]) > _WAIT_SECONDS:
+        raise bad_parameter("wait", value, expected=f"seconds to wait for an event, from 0 to {_WAIT_SECONDS}, such as 20 or 20s")
+    return float(match[1])

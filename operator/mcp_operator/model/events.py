@@ -37,16 +37,23 @@ class StatusPayload(Model):
     type: ClassVar[EventType] = EventType.STATUS
 
     status: Status
+    """The status in one word."""
     generation: int
     """metadata.generation of the MCPServer that this speaks of: an edit that gave it a larger one is not in here yet."""
     instances: int
     """Instances that are ready now."""
     desired: int
+    """Instances wanted."""
     updated: int
+    """Instances of the newest pod template."""
     available: int
+    """Instances that have been ready for minReadySeconds."""
     terminating: int
+    """Instances on their way out."""
     reason: str
+    """Why the status is what it is: one stable CamelCase word, such as that of a cause."""
     message: str
+    """The same as a sentence for people."""
     revision: str | None
     """The pod-template-hash of the newest pod template, null before its ReplicaSet exists."""
     operation: str | None
@@ -61,7 +68,9 @@ class InstanceProgress(Model):
     """One instance within an operation."""
 
     name: str
+    """Name of the pod."""
     step: InstanceStep
+    """The furthest step that it has reached."""
 
 
 class RevisionProgress(Model):
@@ -72,6 +81,7 @@ class RevisionProgress(Model):
     current: bool
     """Whether it is the template that the operation leads to."""
     instances: tuple[InstanceProgress, ...]
+    """Its pods, each with its step."""
 
 
 class ProgressPayload(Model):
@@ -80,7 +90,9 @@ class ProgressPayload(Model):
     type: ClassVar[EventType] = EventType.PROGRESS
 
     operation: str
+    """Id of the operation, the same in all its events and in `operation` of status events."""
     kind: OperationKind
+    """What changes: the pod template (`rollout`) or only the number of instances (`scale`)."""
     percent: int
     """0 to 100, never falling within an operation; 100 only with outcome `succeeded`."""
     outcome: Outcome | None
@@ -88,14 +100,21 @@ class ProgressPayload(Model):
     stalled_since: datetime | None
     """Since when nothing has moved although the operation can't end by itself; null while it can."""
     desired: int
+    """Instances wanted."""
     updated: int
+    """Instances of the newest pod template."""
     ready: int
+    """Instances that are ready."""
     available: int
+    """Instances that have been ready for minReadySeconds."""
     old: int
     """Instances of older pod templates that are not terminating yet."""
     terminating: int
+    """Instances on their way out."""
     deadline_seconds: int
+    """After so many seconds without a step forward the operation counts as failed."""
     revisions: tuple[RevisionProgress, ...]
+    """The instances by pod template, each with the step that it has reached."""
 
 
 class RequestsSource(StrEnum):
@@ -113,19 +132,28 @@ class Unavailable(Model):
     reason: str
     """One stable CamelCase word."""
     message: str
+    """What is missing, as a sentence for people."""
     instance: str | None = None
+    """Name of the pod that it concerns; null where it is no single one."""
 
 
 class InstanceMetrics(Model):
     """The figures of one instance, as in the event itself."""
 
     name: str
+    """Name of the pod."""
     cpu: float | None
+    """Percent of its CPU limit, of one core without one."""
     cpu_millicores: float | None
+    """Thousandths of a core."""
     memory: float | None
+    """Working set in MiB."""
     memory_bytes: int | None
+    """Working set in bytes."""
     memory_percent: float | None
+    """Percent of its memory limit; null without one."""
     requests: float | None
+    """Requests served since it started."""
 
 
 class MetricsPayload(Model):
@@ -139,16 +167,21 @@ class MetricsPayload(Model):
     cpu: float | None
     """Percent of the CPU limits; an instance without a limit counts as if it had one of a whole core."""
     cpu_millicores: float | None
+    """Thousandths of a core."""
     memory: float | None
     """Working set in MiB."""
     memory_bytes: int | None
+    """Working set in bytes."""
     memory_percent: float | None
     """Percent of the memory limits; null if an instance has none."""
     requests: float | None
     """Requests served since the instances started."""
     requests_source: RequestsSource | None
+    """Where `requests` was read: `pod`, from the instances; null without requests."""
     per_instance: tuple[InstanceMetrics, ...]
+    """The same figures of each instance."""
     unavailable: tuple[Unavailable, ...]
+    """Which figures are null or lack a part, and why."""
     sampled_at: datetime
     """When it was read; what metrics.k8s.io gives is an average over a window that may have ended up to a minute before."""
 
@@ -186,7 +219,9 @@ class LogPayload(Model):
     msg: str
     """The line without line break, timestamp and, where it is JSON, without its other fields; of a `follow` event a sentence."""
     instance: str
+    """Name of the pod."""
     container: str
+    """Name of the container."""
     timestamp: str | None
     """When the container's runtime took the line in: RFC 3339, UTC, nanoseconds, as `kubectl logs --timestamps` shows it."""
     fields: Mapping[str, Any] | None = None
@@ -199,6 +234,7 @@ class LogPayload(Model):
     cause: str | None = None
     """Id of the cause that a `previous` line explains."""
     follow: Follow | None = None
+    """Instead of a line: from here on the container's lines are told (`started`), or no longer (`ended`)."""
     dropped: bool = False
     """Of a `follow` event: whether lines before it are missing, in unknown number."""
 
@@ -228,6 +264,7 @@ class ResponsePayload(Model):
     seq: int
     """1 for the call's first event; rises by one with each."""
     kind: ResponseKind
+    """What this event tells of the call."""
     message: str | None = None
     """For people."""
 

@@ -48,6 +48,7 @@ def evaluate(observation: Observation, previous: State | None) -> State:
         work_left=course.work_left,
         paused=facts.paused,
         due=_due(facts, course, traced),
+        labels=observation.labels,
         fingerprint=fingerprint(observation),
     )
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mcp_operator.model.base import Object
+from mcp_operator.model.labels import NO_LABELS, Labels
 from mcp_operator.model.servers import ServerName
 
 
@@ -35,6 +36,8 @@ class Observation:
     """UID of the MCPServer."""
     server: Object | None
     """The MCPServer; None once its object is gone."""
+    labels: Labels = NO_LABELS
+    """The MCPServer's; the last ones, once its object is gone."""
     deployment: Object | None = None
     replica_sets: tuple[Object, ...] = ()
     pods: tuple[Object, ...] = ()

@@ -151,13 +151,13 @@ def read_workload(deployment: Object) -> Workload:
 def fingerprint(observation: Observation) -> str:
     """Digest of the versions of everything that was observed: the same again only if nothing has changed.
 
-    The MCPServer counts with its generation alone: our own writes to its status change nothing that is told.
+    The MCPServer counts with its generation and its labels alone: our own writes to its status change nothing that is told.
     """
     children = (observation.deployment, *observation.replica_sets, *observation.pods, *observation.warnings)
     versions = sorted(f"{child['metadata']['uid']}/{child['metadata'].get('resourceVersion', '')}" for child in children if child)
     applied = observation.applied
     generation = observation.server["metadata"]["generation"] if observation.server else None
-    return digest([observation.uid, generation, versions, applied.reason if applied else None])
+    return digest([observation.uid, generation, versions, applied.reason if applied else None, observation.labels])
 
 
 def is_done(workload: Workload | None, target: Target | None, counts: Counts) -> bool:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from mcp_operator.model.causes import Cause
 from mcp_operator.model.events import RevisionProgress
+from mcp_operator.model.labels import NO_LABELS, Labels
 from mcp_operator.model.operations import Operation, Outcome, Target
 from mcp_operator.model.servers import ServerName
 from mcp_operator.model.statuses import Condition, ConditionType, Status
@@ -87,6 +88,8 @@ class State:
     """Whether the Deployment is paused: the deadline's clock stands still."""
     due: datetime | None = None
     """When this state changes by time alone, if nothing happens before; None when only a new observation changes it."""
+    labels: Labels = NO_LABELS
+    """The MCPServer's; empty if it was read from the MCPServer's status."""
     fingerprint: str = field(default="", repr=False)
     """Digest of the versions of all objects it was made from: part of the keys of events."""
     restored: bool = False

@@ -39,10 +39,18 @@ def _events(previous: State | None, current: State) -> Iterator[Event]:
 
 
 def _worth_telling(previous: State, current: State) -> bool:
-    """Whether the status differs in more than the wording or the numbers of its messages."""
-    if not previous.restored and (previous.counts, previous.revision) != (current.counts, current.revision):
-        return True  # A status in the API tells neither the revision nor what terminates.
+    """Whether the status differs in more than the wording or the numbers of its messages.
+
+    Labels are not in it, but streams choose by them: one that has become interested gets to know of the server.
+    """
+    if not previous.restored and _unwritten(previous) != _unwritten(current):
+        return True
     return _essence(previous) != _essence(current)
+
+
+def _unwritten(state: State) -> tuple[object, ...]:
+    """What a status in the API doesn't tell: what terminates, among others."""
+    return (state.counts, state.revision, state.labels)
 
 
 def _event(state: State, transition: str, payload: Payload, *, late: bool) -> Event:

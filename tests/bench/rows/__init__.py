@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping
 
-from tests.bench.rows import appending, logs, memory, watch
+from tests.bench.rows import appending, fanout, filtering, idle, logs, memory, returning, trouble, watch
 from tests.bench.running import Measure
 
 ROWS: Mapping[str, Measure] = {
     "appending": appending.measure,
+    "fanout": fanout.measure,
+    "idle": idle.measure,
+    "returning": returning.measure,
+    "filtering": filtering.measure,
     "memory": memory.measure,
     "watch": watch.measure,
+    "trouble": trouble.measure,
     "logs": logs.measure,
 }
 """By the names that the command line takes, in the order in which they run: those that need no cluster before it starts."""

@@ -1,13 +1,12 @@
-"""How soon a change in the cluster is told to the last of 100 subscribers, against a bare watch of the same objects.
+"""How soon a change in the cluster is told to the last of 100 (5,000) subscribers, against a bare watch of the same objects.
 
-One process inside the node holds both: a watch of the pods, and 100 streams over real sockets through the gateway's Service. It
-changes a pod's readiness, notes when the watch has brought the change, and when the last stream has brought the event that names
-the pod with its new step. Then it waits a moment of random length, and changes the next pod.
+One process inside the node holds a watch of the pods; another, in C, holds the streams, over real sockets through the gateway's
+Service. The first changes a pod's readiness, notes when the watch has brought the change, and hears from the second when the last
+stream has brought the event that names the pod with its new step. Then it waits a moment of random length, and changes the next
+pod.
 
 The pods wait for a scheduler that doesn't exist, so that no kubelet sets right what is written to their status; one never gets
 ready, so that the rollout stays open and each change is a step of it, told in a progress event without a status write before it.
-The readers do nothing but look for the event in the bytes: 100 subscribers of this machine would else take longer to parse than
-the operator takes to tell.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from statistics import median
@@ -26,41 +25,44 @@ from urllib.parse import urlsplit
 
 from local_cluster.progress import step
 from mcp_operator.apiserver.kinds import OURS
+from tests.bench.building import built
 from tests.bench.figures import ROUNDS, AtMost, Figure, Goal, Peer, Spread, percentile
 from tests.bench.inside import ApiServer, Arrival, api_server
+from tests.bench.probing import ProbeError
 from tests.bench.running import NAMESPACE, Lab
 from tests.waiting import until
 
 SERVER = "watched"
 _INSTANCES = 4
-_STREAMS = (100, 1)
-_CHANGES = 30
-"""In a round."""
+_CHANGES: Mapping[int, int] = {100: 30, 5000: 15, 1: 15}
+"""In a round, by the number of streams."""
 _WARM_UP = 5
 _PAUSE_SECONDS = (0.02, 0.12)
 """Random, so that the changes don't keep step with the operator's own status writes, one a second."""
 _PATIENCE_SECONDS = 10.0
+_LINE_BYTES = 256 * 1024
 _PROBE_SECONDS = 120.0
 _PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 
 Samples: TypeAlias = Sequence[Sequence[float]]
 """Of each change: milliseconds from the request that made it to the watch, and to the last stream."""
 
-_GOALS: Mapping[tuple[int, float], Goal] = {(100, 50): AtMost(5), (100, 99): AtMost(25)}
+_GOALS: Mapping[tuple[int, float], Goal] = {(100, 50): AtMost(5), (100, 99): AtMost(25), (5000, 99): AtMost(100)}
 """By streams and percentile."""
 
 
 def measure(lab: Lab) -> Sequence[Figure]:
-    rounds: dict[int, list[Samples]] = {streams: [] for streams in _STREAMS}
+    built("sseload")  # the node has no packages to build it with
+    rounds: dict[int, list[Samples]] = {streams: [] for streams in _CHANGES}
     rollout, pod_template = {"progressDeadlineSeconds": 3600}, {"spec": {"schedulerName": "nobody"}}
     with lab.server(SERVER, replicas=_INSTANCES, rollout=rollout, podTemplate=pod_template):
         for number in range(1, ROUNDS + 1):
-            for streams in _STREAMS:
-                with step(f"watch: {_CHANGES} changes to {streams} subscribers, round {number} of {ROUNDS}"):
-                    gateway = lab.gateway_inside
-                    rounds[streams].append(lab.inside("watch", seconds=_PROBE_SECONDS, gateway=gateway, streams=streams))
+            for streams in _CHANGES:
+                with step(f"watch: {_CHANGES[streams]} changes to {streams:,} subscribers, round {number} of {ROUNDS}"):
+                    options = {"gateway": lab.gateway_inside, "streams": streams, "changes": _CHANGES[streams]}
+                    rounds[streams].append(lab.inside("watch", seconds=_PROBE_SECONDS, **options))
     conditions = f"operator on Python {lab.operator_python}, asyncio, no TLS to subscribers"
-    return [figure for streams in _STREAMS for figure in figures(rounds[streams], streams=streams, conditions=conditions)]
+    return [figure for streams in _CHANGES for figure in figures(rounds[streams], streams=streams, conditions=conditions)]
 
 
 def figures(rounds: Sequence[Samples], *, streams: int, conditions: str) -> Sequence[Figure]:
@@ -71,7 +73,7 @@ def figures(rounds: Sequence[Samples], *, streams: int, conditions: str) -> Sequ
         ours=[median(last for _, last in samples) for samples in rounds],
         theirs=[median(watch for watch, _ in samples) for samples in rounds],
     )
-    to_whom = "the one subscriber" if streams == 1 else f"the last of {streams} subscribers"
+    to_whom = "the one subscriber" if streams == 1 else f"the last of {streams:,} subscribers"
     per_round = [[last - watch for watch, last in samples] for samples in rounds]
     return [
         Figure(
@@ -94,63 +96,74 @@ def figures(rounds: Sequence[Samples], *, streams: int, conditions: str) -> Sequ
     ]
 
 
-class Ear(asyncio.Protocol):
-    """One subscriber, who listens for one event at a time."""
+class Streams:
+    """Subscribers in a process of their own, who are asked when the last of them has had an event."""
 
-    def __init__(self, request: bytes) -> None:
-        self._request = request
-        self.opened = self.listen_for(b"event: bookmark\n")
-        """When the snapshot has been read."""
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
 
-    def listen_for(self, awaited: bytes) -> asyncio.Future[float]:
-        """When the next event that contains this has been read to its end."""
-        self._unread, self._awaited = b"", awaited
-        self._heard: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        return self._heard
+    async def opened(self) -> None:
+        """Wait until each has had its snapshot."""
+        while '"opened"' not in await self._line():
+            pass
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        transport.write(self._request)
+    async def told(self, awaited: str) -> float:
+        """When the last of them had the first event that contains this and isn't read yet.
 
-    def data_received(self, data: bytes) -> None:
-        if self._heard.done():
-            return
-        self._unread += data
-        if self._unread.startswith(b"HTTP/") and not self._unread.startswith(b"HTTP/1.1 200 "[: len(self._unread)]):
-            self._heard.set_exception(ConnectionError(f"no stream: {self._unread[:500]!r}"))
-            return
-        place = self._unread.find(self._awaited)
-        if place >= 0 and self._unread.find(b"\n\n", place) >= 0:
-            self._heard.set_result(time.perf_counter())
+        Raises:
+            ProbeError: the streams have ended.
+        """
+        while True:
+            line = await self._line()
+            if awaited in line:
+                return float(json.loads(line)["last"])
 
-    def connection_lost(self, error: Exception | None) -> None:
-        if not self._heard.done():
-            self._heard.set_exception(error or ConnectionError(f"a stream ended: {self._unread[-200:]!r}"))
+    async def _line(self) -> str:
+        line = await self._reader.readline()
+        if not line:
+            raise ProbeError("the streams have ended")
+        return line.decode()
 
 
-async def probe(*, gateway: str, streams: int) -> list[list[float]]:
+async def probe(*, gateway: str, streams: int, changes: int) -> list[list[float]]:
     """Make changes one after the other and wait until each has come by both ways; see `Samples`."""
     seen: list[Arrival] = []
-    async with api_server() as api, AsyncExitStack() as opened:
+    async with api_server() as api:
         pods, version = await _pods(api)
-        watching = asyncio.create_task(api.watch(_PODS, selector=OURS, version=version, into=seen.append))
-        opened.callback(watching.cancel)
-        ears = await _subscribe(gateway, streams, opened)
-        made = [await _change(api, pod, available, ears) for pod, available in _plan(pods)]
-        versions = [version for version, _, _ in made]
-        await until(lambda: watching.done() or versions[-1] in _versions(seen), "the watch has seen the last change")
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+        async with asyncio.TaskGroup() as tasks, _subscribed(gateway, streams) as subscribers:
+            watching = tasks.create_task(api.watch(_PODS, selector=OURS, version=version, into=seen.append))
+            made = [await _change(api, pod, available, subscribers) for pod, available in _plan(pods, changes)]
+            await until(lambda: made[-1][0] in _versions(seen), "the watch has seen the last change")
+            watching.cancel()
     arrived = _versions(seen)
     samples = [[1000 * (arrived[version] - begin), 1000 * (last - begin)] for version, begin, last in made]
     return samples[_WARM_UP:]
 
 
-def _plan(pods: Sequence[str]) -> Sequence[tuple[str, bool]]:
+@asynccontextmanager
+async def _subscribed(gateway: str, streams: int) -> AsyncIterator[Streams]:
+    """The streams, open, while the body runs."""
+    address = urlsplit(gateway)
+    path = f"/api/servers/{NAMESPACE}:{SERVER}/events?types=status,progress"
+    where = (f"--host={address.hostname}", f"--port={address.port or 80}", f"--path={path}")
+    argv = (str(built("sseload")), *where, f"--streams={streams}", "--ready-event=bookmark", "--relay", "--hold")
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*argv, stdin=pipe, stdout=pipe, limit=_LINE_BYTES)
+    assert process.stdout is not None
+    try:
+        subscribers = Streams(process.stdout)
+        await subscribers.opened()
+        yield subscribers
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def _plan(pods: Sequence[str], changes: int) -> Sequence[tuple[str, bool]]:
     """Which pod gets ready, or ceases to be, one change after the other; the last pod is left alone."""
-    turns = ((pod, turn % 2 == 0) for turn in range(_CHANGES + _WARM_UP) for pod in pods[:-1])
-    return list(islice(turns, _CHANGES + _WARM_UP))
+    turns = ((pod, turn % 2 == 0) for turn in range(changes + _WARM_UP) for pod in pods[:-1])
+    return list(islice(turns, changes + _WARM_UP))
 
 
 async def _pods(api: ApiServer) -> tuple[Sequence[str], str]:
@@ -171,30 +184,14 @@ def _readiness(*, ready: bool) -> Mapping[str, Any]:
     return {"conditions": [{"type": "Ready", "status": "True" if ready else "False", "lastTransitionTime": now}]}
 
 
-async def _subscribe(gateway: str, streams: int, opened: AsyncExitStack) -> Sequence[Ear]:
-    """Open the streams, and wait until each has had its snapshot."""
-    address = urlsplit(gateway)
-    host, port = address.hostname or "", address.port or 80
-    path = f"/api/servers/{NAMESPACE}:{SERVER}/events?types=status,progress"
-    request = f"GET {path} HTTP/1.1\r\nHost: {address.netloc}\r\nAccept: text/event-stream\r\n\r\n".encode()
-    ears = []
-    for _ in range(streams):
-        connecting = asyncio.get_running_loop().create_connection(lambda: Ear(request), host, port)
-        transport, ear = await asyncio.wait_for(connecting, _PATIENCE_SECONDS)
-        opened.callback(transport.close)
-        ears.append(ear)
-        await asyncio.wait_for(ear.opened, _PATIENCE_SECONDS)
-    return ears
-
-
-async def _change(api: ApiServer, pod: str, available: bool, ears: Sequence[Ear]) -> tuple[str, float, float]:
+async def _change(api: ApiServer, pod: str, available: bool, subscribers: Streams) -> tuple[str, float, float]:
     """Make one change; its version, when it was asked for, and when the last stream had told it."""
     await asyncio.sleep(random.uniform(*_PAUSE_SECONDS))  # noqa: S311 - it spreads moments and protects nothing
     step = "available" if available else "created"
-    heard = [ear.listen_for(f'{{"name":"{pod}","step":"{step}"}}'.encode()) for ear in ears]
     begin = time.perf_counter()
     changed = await api.patch_status(f"{_PODS}/{pod}", _readiness(ready=available))
-    last = max(await asyncio.wait_for(asyncio.gather(*heard), _PATIENCE_SECONDS))
+    awaited = f'{{"name":"{pod}","step":"{step}"}}'
+    last = await asyncio.wait_for(subscribers.told(awaited), _PATIENCE_SECONDS)
     return str(changed["metadata"]["resourceVersion"]), begin, last
 
 

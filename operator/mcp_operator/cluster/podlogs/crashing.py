@@ -30,7 +30,7 @@ from mcp_operator.cluster.objects import uid_of
 from mcp_operator.cluster.podlogs.lines import Line, LogLines
 from mcp_operator.cluster.podlogs.telling import Origin, logs_spec, tell_last_line
 from mcp_operator.cluster.queueing import TryAgain, WorkQueue
-from mcp_operator.eventlog.log import EventLog
+from mcp_operator.cluster.telling import Teller
 from mcp_operator.model.base import Object
 from mcp_operator.model.causes import Cause
 from mcp_operator.model.events import Event
@@ -93,10 +93,10 @@ class CrashReader:
         tries: readings of one crash, before it is given up.
     """
 
-    def __init__(self, api: Api, families: Families, *, log: EventLog, metrics: ClusterMetrics, tries: int = _TRIES) -> None:
+    def __init__(self, api: Api, families: Families, *, teller: Teller, metrics: ClusterMetrics, tries: int = _TRIES) -> None:
         self._api = api
         self._families = families
-        self._log = log
+        self._teller = teller
         self._metrics = metrics
         self._tries = tries
         self._crashes: dict[str, _Crash] = {}
@@ -145,7 +145,7 @@ class CrashReader:
             self._give_up(crash, error)
         else:
             for event in events:
-                await self._log.append(event)
+                await self._teller.tell(event)
             self._metrics.crashes.labels(result="told" if events else "empty").inc()
         del self._crashes[key]
 

@@ -19,7 +19,7 @@ from mcp_operator.cluster.podlogs.metrics import FollowingMetrics
 from mcp_operator.cluster.podlogs.reading import ContainerLog
 from mcp_operator.cluster.podlogs.sharing import Slots, Troubles
 from mcp_operator.cluster.podlogs.telling import Origin
-from mcp_operator.eventlog.log import EventLog
+from mcp_operator.cluster.telling import Teller
 from mcp_operator.model.events import EventType
 from mcp_operator.model.servers import ServerName
 
@@ -55,14 +55,14 @@ class LogFollowing:
         families: Families,
         *,
         api: Api,
-        log: EventLog,
+        teller: Teller,
         metrics: FollowingMetrics,
         linger: float = LINGER_SECONDS,
         most: int = MOST_FOLLOWS,
     ) -> None:
         self._families = families
         self._api = api
-        self._log = log
+        self._teller = teller
         self._metrics = metrics
         self._linger = linger
         self._slots = Slots(most, metrics=metrics)
@@ -95,13 +95,13 @@ class LogFollowing:
             self._changed.update(uid for uid, name in known.items() if self._is_otherwise(uid, name))
             self._woken.set()
             await asyncio.sleep(_PACE_SECONDS)
-            version = await self._log.demand.changed(version)
+            version = await self._teller.demand.changed(version)
 
     def _is_otherwise(self, uid: str, name: ServerName) -> bool:
         """Whether somebody listens to a server that isn't followed for a listener, or the other way round."""
         server = self._servers.get(uid)
         listened = server is not None and server.followed and server.ends is None
-        return listened != self._log.demand.wanted(EventType.LOG, name, uid)
+        return listened != self._teller.demand.wanted(EventType.LOG, name, uid)
 
     async def _wait(self) -> None:
         """Wait until a server has to be looked at."""
@@ -118,14 +118,14 @@ class LogFollowing:
         name = self._families.names().get(uid) or (server.name if server is not None else None)
         if name is None:
             return
-        wanted = self._log.demand.wanted(EventType.LOG, name, uid)
+        wanted = self._teller.demand.wanted(EventType.LOG, name, uid)
         if server is None and not wanted:
             return
         if server is None:
             logs = ServerLogs(make=self._container_log, on_end=partial(self.changed, uid))
             server = self._servers[uid] = _Listened(name, logs)
         family = self._families.family(uid)
-        past = self._log.demand.tail(name, uid) if wanted and not server.followed else None
+        past = self._teller.demand.tail(name, uid) if wanted and not server.followed else None
         await self._decide(server, wanted=wanted)
         if server.followed:
             server.logs.follow(family, tasks, past=past)
@@ -148,7 +148,7 @@ class LogFollowing:
         return ContainerLog(
             origin,
             api=self._api,
-            log=self._log,
+            teller=self._teller,
             metrics=self._metrics,
             slots=self._slots,
             troubles=self._troubles,

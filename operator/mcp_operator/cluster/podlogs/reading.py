@@ -25,7 +25,7 @@ from mcp_operator.cluster.podlogs.metrics import FollowingMetrics
 from mcp_operator.cluster.podlogs.resuming import Answer, Told
 from mcp_operator.cluster.podlogs.sharing import Slots, Troubles
 from mcp_operator.cluster.podlogs.telling import Origin, tell_ended, tell_line, tell_started
-from mcp_operator.eventlog.log import EventLog
+from mcp_operator.cluster.telling import Teller
 from mcp_operator.model.spec import LogFormat
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class ContainerLog:
         origin: Origin,
         *,
         api: Api,
-        log: EventLog,
+        teller: Teller,
         metrics: FollowingMetrics,
         slots: Slots,
         troubles: Troubles,
@@ -75,7 +75,7 @@ class ContainerLog:
     ) -> None:
         self.origin = origin
         self._api = api
-        self._log = log
+        self._teller = teller
         self._metrics = metrics
         self._slots = slots
         self._troubles = troubles
@@ -292,7 +292,7 @@ class ContainerLog:
 
     async def _tell(self, line: Line, *, silently: bool = False) -> None:
         if not silently:
-            await self._log.append(tell_line(self.origin, line, nth=self._told.nth(line), format=self._format))
+            await self._teller.tell(tell_line(self.origin, line, nth=self._told.nth(line), format=self._format))
             self._metrics.lines.inc()
         self._told.took(line)
         if time.monotonic() - self._turn > _TURN_SECONDS:
@@ -305,7 +305,7 @@ class ContainerLog:
             return
         dropped, self._started, self._missing = self._missing, True, False
         again = self._told.position is not None
-        await self._log.append(tell_started(self.origin, restarts=self._run.number, again=again, dropped=dropped, key=_now()))
+        await self._teller.tell(tell_started(self.origin, restarts=self._run.number, again=again, dropped=dropped, key=_now()))
 
     async def _finish(self, *, missing: bool) -> None:
         """All of the run is told that can be."""
@@ -324,7 +324,7 @@ class ContainerLog:
     async def _end(self, why: str, *, missing: bool) -> None:
         if self._started:
             self._started = False
-            await self._log.append(tell_ended(self.origin, why=why, dropped=missing, key=_now()))
+            await self._teller.tell(tell_ended(self.origin, why=why, dropped=missing, key=_now()))
 
     async def _failed(self, read: Read, error: ApiError) -> None:
         if error.gone:

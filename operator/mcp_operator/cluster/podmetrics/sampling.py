@@ -27,7 +27,7 @@ from mcp_operator.cluster.podmetrics.scraping import Endpoint, Scraper, not_runn
 from mcp_operator.cluster.podmetrics.summing import nothing, summarise
 from mcp_operator.cluster.podmetrics.usage import limits_of, read_usages
 from mcp_operator.cluster.queueing import WorkQueue
-from mcp_operator.eventlog.log import EventLog
+from mcp_operator.cluster.telling import Teller
 from mcp_operator.model.base import Object
 from mcp_operator.model.events import Event, EventType, MetricsPayload
 from mcp_operator.model.spec import InvalidSpecError, MCPServer, MetricsSpec
@@ -60,10 +60,10 @@ class Sampler:
         metrics: counts what is asked.
     """
 
-    def __init__(self, families: Families, *, api: Api, log: EventLog, metrics: SamplingMetrics) -> None:
+    def __init__(self, families: Families, *, api: Api, teller: Teller, metrics: SamplingMetrics) -> None:
         self._families = families
         self._api = api
-        self._log = log
+        self._teller = teller
         self._metrics = metrics
         self._scraper = Scraper(metrics=metrics)
         self._outage = Outage("Reading what pods use from metrics.k8s.io")
@@ -88,7 +88,7 @@ class Sampler:
             tasks.create_task(self._queue.run(), name="sampling")
             version = 0
             while True:
-                version = await self._log.demand.changed(version)
+                version = await self._teller.demand.changed(version)
                 self._look()
                 await asyncio.sleep(_LOOK_SECONDS)
 
@@ -107,7 +107,7 @@ class Sampler:
             self._queue.add(uid, after=number * min(_SPREAD_SECONDS, interval / len(overdue)))
 
     def _wanted(self, server: Object) -> bool:
-        return self._log.demand.wanted(EventType.METRICS, name_of(server), uid_of(server))
+        return self._teller.demand.wanted(EventType.METRICS, name_of(server), uid_of(server))
 
     def _seconds_to_next(self, server: Object) -> float:
         """Time until the server may be sampled; 0 when it may now."""
@@ -128,7 +128,7 @@ class Sampler:
         self._metrics.samples.inc()
         if self._families.server(uid) is not None:  # else nothing may follow its last word
             sampled_at = payload.sampled_at.isoformat().replace("+00:00", "Z")
-            await self._log.append(Event(family.name, uid, f"{uid}/metrics/{sampled_at}", payload))
+            await self._teller.tell(Event(family.name, uid, f"{uid}/metrics/{sampled_at}", payload))
 
     async def _measure(self, family: Family, server: Object) -> MetricsPayload:
         now = datetime.now(UTC)

@@ -1,0 +1,142 @@
+"""Why and how streams end, and that their clients lose nothing by it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests.component.conftest import StartGateway, Subscriber
+from tests.component.slow_reader import slow_reader
+from tests.events import progress, status
+from tests.waiting import until
+
+
+async def test_after_its_greatest_age_a_stream_ends_and_its_client_goes_on_where_it_was(start_gateway: StartGateway) -> None:
+    loopback = await start_gateway(max_age_seconds=1)
+    async with loopback.subscribe("/api/events") as subscriber:
+        [heard] = await loopback.tell(status("default/weather"))
+        *_, bye = await subscriber.rest()
+    [missed] = await loopback.tell(progress("default/weather", 50))
+    async with loopback.subscribe("/api/events", cursor=bye.id) as again:
+        _, replayed = await again.take(2)
+
+    assert (bye.event, bye.json["reason"], bye.id) == ("bye", "age", str(heard))
+    assert subscriber.parser.retry_ms is not None
+    assert 1000 <= subscriber.parser.retry_ms <= 3000
+    assert replayed.id == str(missed)
+    assert loopback.figure("mcp_operator_streams_ended_total", reason="age") == 1
+
+
+async def test_streams_of_one_moment_do_not_end_in_one_moment(start_gateway: StartGateway) -> None:
+    loopback = await start_gateway(max_age_seconds=1000)
+    async with AsyncExitStack() as clients:
+        for _ in range(30):
+            await clients.enter_async_context(loopback.subscribe("/api/events"))
+        ages = {stream.expires - stream.opened for stream in loopback.gateway._streams._broadcaster.streams}
+
+    assert len(ages) > 10
+    assert all(799 <= age <= 1002 for age in ages)
+
+
+class TestShutdown:
+    async def test_the_ends_are_spread_and_whoever_is_still_there_hears_what_happens(self, start_gateway: StartGateway) -> None:
+        loopback = await start_gateway(drain_seconds=2)
+        async with AsyncExitStack() as clients, asyncio.TaskGroup() as tasks:
+            subscribers = [await clients.enter_async_context(loopback.subscribe("/api/events")) for _ in range(40)]
+            for subscriber in subscribers:
+                await subscriber.until("bookmark")
+            stopping = tasks.create_task(loopback.gateway.stop())
+            [first_bye] = await subscribers[0].rest()
+            [event_id] = await loopback.tell(status("default/weather"))
+            said = [await subscriber.rest() for subscriber in subscribers[1:]]
+            await stopping
+
+        byes = [first_bye, *(messages[-1] for messages in said)]
+        assert {(bye.event, bye.json["reason"]) for bye in byes} == {("bye", "shutdown")}
+        assert [message.id for message in said[-1]] == [str(event_id)] * 2
+        assert len({retry_of(subscriber) for subscriber in subscribers}) > 10
+
+    async def test_who_comes_meanwhile_is_told_to_come_back_later(self, start_gateway: StartGateway) -> None:
+        loopback = await start_gateway(drain_seconds=2)
+        async with AsyncExitStack() as clients, asyncio.TaskGroup() as tasks:
+            subscribers = [await clients.enter_async_context(loopback.subscribe("/api/events")) for _ in range(40)]
+            tasks.create_task(loopback.gateway.stop())
+            await until(lambda: loopback.gateway._streams._ending, "the gateway stops")
+            async with loopback.subscribe("/api/events") as newcomer:
+                hello, bye = await newcomer.rest()
+            for subscriber in subscribers:
+                await subscriber.rest()
+
+        assert (hello.event, bye.event, bye.json["reason"], bye.id) == ("hello", "bye", "shutdown", "")
+        assert retry_of(newcomer) >= 5000
+
+    async def test_a_client_that_takes_nothing_does_not_hold_it_up(self, start_gateway: StartGateway) -> None:
+        loopback = await start_gateway()
+        async with slow_reader(loopback, "/api/events") as reader:
+            await reader.until("bookmark")
+            await loopback.tell(*(status("default/weather", message="x" * 50_000) for _ in range(20)))
+            await loopback.gateway.stop()
+            heard = await reader.rest()
+
+        assert {message.event for message in heard} == {"status"}
+        assert loopback.figure("mcp_operator_streams") == 0
+
+    async def test_a_stream_that_must_end_before_its_snapshot_is_sent_leaves_its_client_without_a_cursor(
+        self, start_gateway: StartGateway
+    ) -> None:
+        loopback = await start_gateway()
+        await loopback.tell(*(status(f"default/s{number}", message="x" * 50_000) for number in range(30)))
+        async with slow_reader(loopback, "/api/events") as reader, asyncio.TaskGroup() as tasks:
+            hello = await reader.next()
+            tasks.create_task(loopback.gateway.stop())
+            await until(lambda: all(stream.ending for stream in loopback.gateway._streams._broadcaster.streams), "it is to end")
+            *snapshot, bye = await reader.rest()
+
+        assert (hello.event, bye.event, bye.id, bye.json["cursor"]) == ("hello", "bye", "", None)
+        assert 0 < len(snapshot) < 30
+
+    async def test_a_stream_that_must_end_amid_its_replay_leaves_the_cursor_where_it_came_to(
+        self, start_gateway: StartGateway
+    ) -> None:
+        loopback = await start_gateway()
+        cursor, *ids = await loopback.tell(*(status("default/weather", message=f"{n} {'x' * 50_000}") for n in range(30)))
+        async with slow_reader(loopback, "/api/events", cursor=cursor) as reader, asyncio.TaskGroup() as tasks:
+            await reader.next()
+            tasks.create_task(loopback.gateway.stop())
+            await until(lambda: all(stream.ending for stream in loopback.gateway._streams._broadcaster.streams), "it is to end")
+            *replay, bye = await reader.rest()
+
+        assert [message.id for message in replay] == [str(event_id) for event_id in ids[: len(replay)]]
+        assert (bye.event, bye.id) == ("bye", replay[-1].id)
+        assert len(replay) < len(ids)
+
+
+async def test_streams_whose_broadcaster_fails_end_and_come_back(
+    start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    loopback = await start_gateway()
+    async with loopback.subscribe("/api/events") as subscriber:
+        *_, bookmark = await subscriber.until("bookmark")
+        with monkeypatch.context() as broken:
+            broken.setattr("mcp_operator.gateway.feeds.passes", broken_filter)
+            [missed] = await loopback.tell(status("default/weather"))
+            [bye] = await subscriber.rest()
+    async with loopback.subscribe("/api/events", cursor=bye.id) as again:
+        _, replayed = await again.take(2)
+        [live_id] = await loopback.tell(progress("default/weather", 1))
+        live = await again.next()
+
+    assert (bye.json["reason"], bye.id) == ("error", bookmark.id)
+    assert [replayed.id, live.id] == [str(missed), str(live_id)]
+    assert "can't be told to the streams" in caplog.text
+
+
+def broken_filter(*_: object) -> bool:
+    raise RuntimeError("a fault of ours")
+
+
+def retry_of(subscriber: Subscriber) -> int:
+    assert subscriber.parser.retry_ms is not None
+    return subscriber.parser.retry_ms
