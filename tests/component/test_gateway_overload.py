@@ -71,6 +71,21 @@ class TestTooManyStreams:
             async with loopback.session.head(loopback.url + "/api/events") as response:
                 assert response.status == 200
 
+    async def test_a_page_is_unavailable(self, start_gateway: StartGateway) -> None:
+        loopback = await start_gateway(max_streams=1)
+        async with loopback.subscribe("/api/events") as subscriber:
+            await subscriber.until("bookmark")
+            async with loopback.session.get(loopback.url + "/api/events", headers={"Accept": "application/json"}) as response:
+                problem = await response.json(content_type="application/problem+json")
+
+        assert (response.status, problem["reason"]) == (503, "too-many-streams")
+        assert 5 <= int(response.headers["Retry-After"]) <= 16
+
+    async def test_pages_can_ask_when_they_may_have_their_place_again(self, start_gateway: StartGateway) -> None:
+        loopback = await start_gateway(max_streams=1)
+        for _ in range(5):
+            assert (await loopback.get("/api/events", headers={"Accept": "application/json"}))[0] == 200
+
 
 class TestTooFast:
     async def test_those_that_can_not_have_their_turn_soon_come_later(self, start_gateway: StartGateway) -> None:

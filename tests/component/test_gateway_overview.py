@@ -269,7 +269,7 @@ class TestRealStreams:
             }
             assert [each["path"] for each in both["streams"]] == ["/api/events", "/api/servers/maps:weather/events"]
             assert [each["named"] for each in both["streams"]] == [True, False]
-            assert {each["client"] for each in both["streams"]} == {"127.0.0.1"}
+            assert {each["client"] for each in both["streams"]} == {"address 127.0.0.1"}
             assert {each["state"] for each in both["streams"]} == {"live"}
             assert {(each["cursor"], each["behind"]) for each in both["streams"]} == {(str(last), 0)}
         await until(lambda: loopback.figure("mcp_operator_streams") == 0, "both are gone")

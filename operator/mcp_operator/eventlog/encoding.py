@@ -21,6 +21,7 @@ _OBJECT_MEMBERS = (64, 16, 4, 0)
 # JSON escapes what is below U+0020. These may stand in it as they are, but some readers of lines split at them (Python's
 # str.splitlines does) and some terminals obey them (C1 controls).
 _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029]")
+_ESCAPES = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
@@ -64,7 +65,9 @@ def to_json(value: object) -> bytes:
 
 
 def _harmless(text: str) -> bytes:
-    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode("utf-8", "replace")
+    if _UNSAFE.search(text) is not None:
+        text = text.translate(_ESCAPES)
+    return text.encode("utf-8", "replace")
 
 
 def shorten(value: dict[str, Any], limit: int) -> bytes:

@@ -1,8 +1,8 @@
 """What carries a stream's bytes to its client, whichever way: `streaming` writes to a `Connection` and hears from it.
 
 A connection never waits and never queues more than what a single write left over: whoever writes looks at the answer, and stops
-until the client has taken the rest. Three kinds exist: `sockets` (a plain TCP connection that has left aiohttp), `transports` (the
-same for TLS) and `responses` (aiohttp's own).
+until the client has taken the rest. Three kinds exist: `sockets` (a plain TCP connection that has left aiohttp), `transports`
+(the same for TLS) and `responses` (aiohttp's own).
 """
 
 import socket

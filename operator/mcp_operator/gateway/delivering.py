@@ -20,7 +20,7 @@ from mcp_operator.gateway.admitting import Admission, Admitted, Refusal
 from mcp_operator.gateway.broadcasting import Broadcaster
 from mcp_operator.gateway.connections import Connection
 from mcp_operator.gateway.framing import bye_frame, hello_frame, retry_ms
-from mcp_operator.gateway.identity import ANONYMOUS, IDENTITY
+from mcp_operator.gateway.identity import client_of
 from mcp_operator.gateway.metrics import StreamMetrics
 from mcp_operator.gateway.naming import selection_of
 from mcp_operator.gateway.negotiating import Form, negotiate
@@ -148,7 +148,7 @@ class StreamHandlers:
 
     async def _stream(self, request: web.Request, wanted: Subscription, *, server_id: str | None) -> web.StreamResponse:
         """A stream, if there is a place for one."""
-        admitted = await self._admission.admit(_client(request))
+        admitted = await self._admission.admit(client_of(request))
         if isinstance(admitted, Refusal):
             retry = retry_ms(least=admitted.least_retry_ms, most=admitted.most_retry_ms)
             return await self._decline(request, admitted.reason, retry=retry)
@@ -164,7 +164,7 @@ class StreamHandlers:
 
     async def _page(self, request: web.Request, wanted: Subscription, *, server_id: str | None) -> web.Response:
         """A page takes a stream's place as long as it is asked for: it may wait as one does."""
-        admitted = await self._admission.admit(_client(request))
+        admitted = await self._admission.admit(client_of(request))
         if isinstance(admitted, Refusal):
             raise overloaded(admitted)
         if request.method == hdrs.METH_HEAD:
@@ -187,7 +187,7 @@ class StreamHandlers:
         stream = Stream(
             self._broadcaster,
             settled,
-            client=_client(request),
+            client=client_of(request),
             path=request.path,
             position=opening.position.seq,
             told=None if opening.bookmark is not None else opening.position.seq,
@@ -251,9 +251,3 @@ def _headers(position: EventId) -> dict[str, str]:
 
 def _heard_all() -> web.Response:
     return web.Response(status=HTTPStatus.NO_CONTENT, headers={hdrs.CACHE_CONTROL: "no-store"})
-
-
-def _client(request: web.Request) -> str:
-    """Who it is, for bounds and for people."""
-    identity = request[IDENTITY]
-    return (request.remote or "?") if identity is ANONYMOUS else identity.name

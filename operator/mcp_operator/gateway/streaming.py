@@ -1,7 +1,7 @@
 """One subscriber: its connection, what it wants, and how its stream ends. There may be thousands, so one is small.
 
-A stream is either behind, and then a task of its own brings it up to date (`catching_up`), or it is up to date, and then it is one
-of a feed's (`feeds`) and `broadcasting` writes to it. It never holds events that wait for it: it holds a position in the log.
+A stream is either behind, and then a task of its own brings it up to date (`catching_up`), or it is up to date, and then it is
+one of a feed's (`feeds`) and `broadcasting` writes to it. It never holds events that wait for it: it holds a position in the log.
 """
 
 from __future__ import annotations
