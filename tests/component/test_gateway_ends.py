@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import socket
+import warnings
 from contextlib import AsyncExitStack
 
 import pytest
@@ -111,6 +114,20 @@ class TestShutdown:
         assert [message.id for message in replay] == [str(event_id) for event_id in ids[: len(replay)]]
         assert (bye.event, bye.id) == ("bye", replay[-1].id)
         assert len(replay) < len(ids)
+
+    @pytest.mark.parametrize("turns", range(5))
+    async def test_a_client_that_connects_as_the_port_closes_is_not_forgotten(
+        self, start_gateway: StartGateway, turns: int
+    ) -> None:
+        loopback = await start_gateway()
+        with socket.create_connection(loopback.address), warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            for _ in range(turns):  # from one that nobody has accepted yet to one that can be asked on
+                await asyncio.sleep(0)
+            await loopback.gateway._api.cleanup()
+            gc.collect()
+
+        assert [str(warning.message) for warning in warned] == []
 
 
 async def test_streams_whose_broadcaster_fails_end_and_come_back(

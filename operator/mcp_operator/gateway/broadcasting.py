@@ -26,6 +26,7 @@ from mcp_operator.gateway.feeds import Feed, Feeds, FrameForm
 from mcp_operator.gateway.metrics import StreamMetrics
 from mcp_operator.gateway.opening import Opening
 from mcp_operator.gateway.options import StreamOptions
+from mcp_operator.gateway.reusing import Reused
 from mcp_operator.gateway.streaming import EndReason, Stream
 
 logger = logging.getLogger(__name__)
@@ -69,8 +70,9 @@ class _Delivery(NamedTuple):
 class Broadcaster:
     """All open streams, and the one reader of the log's head. Belongs to one event loop; `run` is its owner's to await."""
 
-    def __init__(self, log: EventLog, *, options: StreamOptions, metrics: StreamMetrics) -> None:
+    def __init__(self, log: EventLog, reused: Reused, *, options: StreamOptions, metrics: StreamMetrics) -> None:
         self._log = log
+        self._reused = reused
         self._options = options
         self._metrics = metrics
         self._clock = asyncio.get_running_loop().time
@@ -320,7 +322,7 @@ class Broadcaster:
     def _catch_up(self, stream: Stream, opening: Opening | None, *, asked_until: int) -> None:
         catching_up = CatchUp(
             stream,
-            log=self._log,
+            reused=self._reused,
             broadcaster=self,
             options=self._options,
             metrics=self._metrics,

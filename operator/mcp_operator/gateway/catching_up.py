@@ -8,16 +8,19 @@ nothing. A client that is slow beyond the bounds gets the thinned-out version of
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeAlias
+from itertools import chain
+from typing import TYPE_CHECKING
 
-from mcp_operator.eventlog.log import Batch, EventId, EventLog, Gap, GapReason, Record
+from mcp_operator.eventlog.log import Batch, EventId, Gap, GapReason, Record
 from mcp_operator.gateway import framing
 from mcp_operator.gateway.connections import chunk
 from mcp_operator.gateway.metrics import StreamMetrics
 from mcp_operator.gateway.opening import Opening, begin_anew
 from mcp_operator.gateway.options import StreamOptions
+from mcp_operator.gateway.reusing import PIECE_BYTES, Piece, Reused, SharedBatch, joined
 from mcp_operator.gateway.streaming import EndReason, Stream
 from mcp_operator.gateway.subscribing import Subscription
 from mcp_operator.gateway.thinning import Thinned, size, thin
@@ -26,18 +29,9 @@ from mcp_operator.model.events import EventType
 if TYPE_CHECKING:
     from mcp_operator.gateway.broadcasting import Broadcaster
 
-_BATCH_EVENTS = 512
-"""Events looked at between two turns of the other streams."""
-
-_PIECE_BYTES = 16 * 1024
-"""Frames are written together up to about this size. A client that stops reading holds on to one piece of its own."""
-
 _PATIENCE_SECONDS = 1.0
 """A client is slow if it has been waited for so long since the log was last read for it. One that isn't is spared nothing: then
 it is the gateway that is slow."""
-
-_Told: TypeAlias = tuple[bytes, int | None]
-"""A frame and the seq of its id, if it has one."""
 
 
 class CatchUp:
@@ -51,14 +45,14 @@ class CatchUp:
         self,
         stream: Stream,
         *,
-        log: EventLog,
+        reused: Reused,
         broadcaster: Broadcaster,
         options: StreamOptions,
         metrics: StreamMetrics,
         asked_until: int,
     ) -> None:
         self._stream = stream
-        self._log = log
+        self._reused = reused
         self._broadcaster = broadcaster
         self._options = options
         self._metrics = metrics
@@ -72,10 +66,10 @@ class CatchUp:
 
     async def run(self, opening: Opening | None = None) -> None:
         """Go on until the stream is up to date or has ended."""
-        frames: Iterable[_Told] = () if opening is None else self._open(opening)
+        pieces: Iterable[Piece] = () if opening is None else self._open(opening)
         stream = self._stream
         while True:
-            await self._send(frames)
+            await self._send(pieces)
             await self._broadcaster.reached(stream)
             if stream.ended:
                 return
@@ -86,9 +80,9 @@ class CatchUp:
                 self._broadcaster.join(stream)
                 return
             async with self._broadcaster.turn:
-                frames = await self._read_on()
+                pieces = await self._read_on()
 
-    def _open(self, opening: Opening) -> Iterator[_Told]:
+    def _open(self, opening: Opening) -> Iterable[Piece]:
         """Hello comes first, whatever follows."""
         hello = framing.hello_frame(
             time=_now(),
@@ -96,18 +90,14 @@ class CatchUp:
             heartbeat_seconds=self._options.heartbeat_seconds,
             cursor=opening.position,
         )
-        yield hello, None
-        yield from self._begin(opening)
+        return joined(chain([(hello, None)], self._begin(opening)))
 
-    def _begin(self, opening: Opening) -> Iterator[_Told]:
+    def _begin(self, opening: Opening) -> Iterable[Piece]:
         self._stream.position = opening.position.seq
         self._complete = opening.complete
-        for frame in opening.frames:
-            yield frame, None
-        if opening.bookmark is not None:
-            yield opening.bookmark, opening.position.seq
+        return opening.pieces
 
-    async def _read_on(self) -> Iterable[_Told]:
+    async def _read_on(self) -> Iterable[Piece]:
         """What to send next, and where the stream is then."""
         stream, slow = self._stream, self._waited >= _PATIENCE_SECONDS
         self._waited = 0.0
@@ -117,13 +107,17 @@ class CatchUp:
         spare = False
         while True:
             after = self._id(stream.position)
-            answer = await self._log.read(after, stream.selection, limit=_BATCH_EVENTS)
+            answer = await self._reused.read(after, stream.selection)
             if stream.ended:
                 return ()
             if isinstance(answer, Gap):
                 return await self._after_gap(answer.reason)
-            notices += self._dropped(after, answer)
-            backlog.records += self._up_to_broadcaster(answer)
+            notices += self._dropped(after, answer.batch)
+            if answer.batch.position.seq <= min(self._asked_until, self._broadcaster.position.seq):
+                stream.position = answer.batch.position.seq
+                self._complete = answer.batch.ended
+                return self._told_together(notices, answer)
+            backlog.records += self._up_to_broadcaster(answer.batch)
             asked = bool(backlog.records) and backlog.records[0].id.seq <= self._asked_until
             spare = spare or (slow and not asked and self._exceeds(backlog.records))
             if spare:
@@ -132,7 +126,7 @@ class CatchUp:
                     stream.ending = EndReason.SLOW
                     return ()
             whole = stream.position == self._broadcaster.position.seq or self._complete
-            if whole or asked or (not slow and size(backlog.records) > _PIECE_BYTES):
+            if whole or asked or (not slow and size(backlog.records) > PIECE_BYTES):
                 return self._told([*notices, *self._left_out(begin, backlog)], backlog.records)
 
     def _up_to_broadcaster(self, batch: Batch) -> list[Record]:
@@ -175,57 +169,56 @@ class CatchUp:
             time=_now(), types=news, count=count, after=after, before=self._id(newest + 1), named=self._stream.named
         )
 
-    async def _after_gap(self, reason: GapReason) -> Iterable[_Told]:
+    async def _after_gap(self, reason: GapReason) -> Iterable[Piece]:
         """History can't be continued. Of what was asked for: begin anew. Else the client was too slow, and comes back."""
         stream = self._stream
         if stream.position >= self._asked_until:
             stream.ending = EndReason.SLOW
             return ()
         wanted = Subscription(selection=stream.selection, named=stream.named, snapshot_named=stream.snapshot_named)
-        opening = await begin_anew(self._log, wanted, self._metrics, reason=reason)
+        opening = await begin_anew(self._reused, wanted, self._metrics, reason=reason)
         self._asked_until = opening.position.seq
         stream.told = None
         return self._begin(opening)
 
-    def _told(self, notices: list[bytes], records: list[Record]) -> Iterator[_Told]:
-        for notice in notices:
-            yield notice, None
+    def _told_together(self, notices: Sequence[bytes], shared: SharedBatch) -> Iterable[Piece]:
+        """A whole batch, as everybody gets it who has asked for it."""
+        self._count(shared.batch.records, shared.counts)
+        return joined(chain(((notice, None) for notice in notices), shared.pieces(named=self._stream.named)))
+
+    def _told(self, notices: Sequence[bytes], records: Sequence[Record]) -> Iterable[Piece]:
+        self._count(records, Counter(record.type for record in records))
+        named = self._stream.named
+        frames = ((framing.event_frame(record, named=named), record.id.seq) for record in records)
+        return joined(chain(((notice, None) for notice in notices), frames))
+
+    def _count(self, records: Sequence[Record], counts: Mapping[EventType, int]) -> None:
         if records:
             self._metrics.lagged(self._broadcaster.age(records[0].id.seq))
-        for record in records:
-            self._metrics.delivered(record.type)
-            yield framing.event_frame(record, named=self._stream.named), record.id.seq
+        for type_, count in counts.items():
+            self._metrics.delivered(type_, count)
 
-    async def _send(self, frames: Iterable[_Told]) -> None:
-        """Send frames in pieces, as the client takes them; stops where the stream ends or is to end.
+    async def _send(self, pieces: Iterable[Piece]) -> None:
+        """Send pieces as the client takes them; stops where the stream ends or is to end.
 
-        While it waits for the client it holds no piece, but for what the connection has left over of the last one.
+        While it waits for the client it makes no piece: there is only what the connection has left over of the last one.
         """
-        stream, unsent = self._stream, iter(frames)
+        stream, unsent = self._stream, iter(pieces)
         while True:
             if not (stream.ended or stream.connection.ready):
                 await self._drained()
-            if stream.ended or stream.ending is not None or not self._send_piece(unsent):
+            if stream.ended or stream.ending is not None or not self._send_next(unsent):
                 return
 
-    def _send_piece(self, frames: Iterator[_Told]) -> bool:
-        """Send the next frames in one write; False: there are none."""
-        stream = self._stream
-        joined: list[bytes] = []
-        total = 0
-        told = stream.told
-        for frame, seq in frames:
-            joined.append(frame)
-            total += len(frame)
-            told = told if seq is None else seq
-            if total >= _PIECE_BYTES:
-                break
-        if not joined:
+    def _send_next(self, pieces: Iterator[Piece]) -> bool:
+        """Send the next piece; False: there is none."""
+        data, told = next(pieces, (b"", None))
+        if not data:
             return False
-        data = b"".join(joined)
+        stream = self._stream
         stream.connection.send(chunk(data) if stream.connection.chunked else data)
-        stream.told = told
-        self._metrics.sent(total)
+        stream.told = stream.told if told is None else told
+        self._metrics.sent(len(data))
         return True
 
     async def _drained(self) -> None:

@@ -31,6 +31,7 @@ from mcp_operator.gateway.paging import Pages
 from mcp_operator.gateway.problems import overloaded
 from mcp_operator.gateway.responses import ResponseConnection
 from mcp_operator.gateway.resuming import settle
+from mcp_operator.gateway.reusing import Reused
 from mcp_operator.gateway.streaming import EndReason, Stream
 from mcp_operator.gateway.subscribing import (
     CLUSTER_STREAM_PARAMETERS,
@@ -75,7 +76,8 @@ class StreamHandlers:
         self._metrics = metrics
         self._default_namespace = default_namespace
         self._pages = Pages(log=log, synced=synced)
-        self._broadcaster = Broadcaster(log, options=options, metrics=metrics)
+        self._reused = Reused(log)
+        self._broadcaster = Broadcaster(log, self._reused, options=options, metrics=metrics)
         self._connections = Connections(engine=options.engine, stall_seconds=options.stall_seconds)
         self._broadcasting: asyncio.Task[None] | None = None
         self._openings = _Openings()
@@ -181,7 +183,7 @@ class StreamHandlers:
         # From before the snapshot: what is told because somebody listens comes after it, or is in it.
         listening = self._log.listening(settled.selection, tail=settled.tail)
         held.enter_context(listening)
-        opening = await open_at(self._log, settled, self._metrics)
+        opening = await open_at(self._reused, settled, self._metrics)
         response = web.StreamResponse(headers=_headers(opening.position))
         now = asyncio.get_running_loop().time()
         stream = Stream(
@@ -190,7 +192,7 @@ class StreamHandlers:
             client=client_of(request),
             path=request.path,
             position=opening.position.seq,
-            told=None if opening.bookmark is not None else opening.position.seq,
+            told=None if opening.anew else opening.position.seq,
             opened=now,
             held=(listening, admitted),
         )

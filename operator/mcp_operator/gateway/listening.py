@@ -9,6 +9,7 @@ that isn't a stream, and of connections in total. A stream's connection is bound
 from __future__ import annotations
 
 import asyncio
+import asyncio.sslproto
 import logging
 import socket
 import ssl
@@ -24,8 +25,12 @@ from mcp_operator.gateway.problems import ProblemError, from_aiohttp, unreadable
 logger = logging.getLogger(__name__)
 
 _HANDSHAKE_SECONDS = 10
-_BACKLOG = 1024
+_BACKLOG = 4096
 """Connections that the kernel holds until they are accepted: after a restart all subscribers come back at once."""
+_ACCEPTED_AT_ONCE = 32
+"""Connections accepted between two turns of the streams that are open."""
+_TLS_READ_BYTES = 16 * 1024
+"""A TLS record. asyncio gives each TLS connection a buffer of 256 KiB for what it reads; a subscriber sends next to nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +189,7 @@ class Listener(web.BaseSite):
     def __init__(
         self, runner: web.AppRunner, *, host: str, port: int, limits: ConnectionLimits, tls: ssl.SSLContext | None = None
     ) -> None:
-        super().__init__(runner, ssl_context=tls, backlog=_BACKLOG)
+        super().__init__(runner, ssl_context=tls, backlog=_ACCEPTED_AT_ONCE)
         self._application_runner = runner
         self._host = host
         self._wanted_port = port
@@ -209,14 +214,31 @@ class Listener(web.BaseSite):
         server = self._application_runner.server
         if server is None:
             raise RuntimeError("the application is not set up yet")
+        if self._ssl_context is not None:
+            asyncio.sslproto.SSLProtocol.max_size = _TLS_READ_BYTES
         self._server = await loop.create_server(
             lambda: self._accept(server, loop),
             self._host,
             self._wanted_port,
             ssl=self._ssl_context,
             ssl_handshake_timeout=None if self._ssl_context is None else _HANDSHAKE_SECONDS,
-            backlog=self._backlog,
+            backlog=self._backlog,  # asyncio also accepts as many at once
         )
+        for listening in self._server.sockets:
+            with listening.dup() as same:
+                same.listen(_BACKLOG)
+
+    async def stop(self) -> None:
+        """Accept no more, then close the port.
+
+        asyncio accepts a connection in one turn of the loop and begins it in the next. One that finds the port closed by then
+        is dropped without being closed.
+        """
+        if isinstance(self._server, asyncio.Server):
+            for listening in self._server.sockets:
+                self._server.get_loop().remove_reader(listening.fileno())
+            await asyncio.sleep(0)  # those that are accepted begin, and end with the others
+        await super().stop()
 
     def _accept(self, server: web.Server, loop: asyncio.AbstractEventLoop) -> asyncio.Protocol:
         now = loop.time()
