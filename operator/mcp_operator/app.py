@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from mcp_operator.apiserver.errors import ApiError
 from mcp_operator.cluster.running import Cluster
+from mcp_operator.collecting import collect_rarely
 from mcp_operator.eventlog.memory import MemoryLog
 from mcp_operator.gateway.options import Engine, HttpOptions, StreamOptions
 from mcp_operator.gateway.securing import CertificateError
@@ -75,6 +76,7 @@ async def run(settings: Settings) -> None:
         raise StartError(f"The gateway can't listen on {settings.host}: {error.strerror or error}") from None
     except CertificateError as error:
         raise StartError(f"The gateway can't speak TLS: {error}") from None
+    collect_rarely()
     logger.info("The gateway listens on port %d, health and metrics on port %d.", ports.gateway, ports.health)
     refused: BaseException | None = None
     try:

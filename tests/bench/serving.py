@@ -22,6 +22,7 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from mcp_operator.collecting import collect_rarely
 from mcp_operator.eventlog.memory import MemoryLog
 from mcp_operator.gateway.options import HttpOptions, StreamOptions
 from mcp_operator.gateway.serving import Gateway
@@ -52,6 +53,7 @@ async def gateway(*, servers: int = 100, tls: str | None = None, streams: Mappin
     ingest = Ingest(log, servers=servers)
     publishing = await asyncio.start_server(partial(serve, ingest.answer), _HOST, 0, limit=2**20)
     ports = await serving.start()
+    collect_rarely()
     try:
         yield {"port": ports.gateway, "publish_port": publishing.sockets[0].getsockname()[1], "health_port": ports.health}
     finally:

@@ -81,7 +81,8 @@ class Broadcaster:
         self._moved = asyncio.Event()
         """Set when the position is another."""
         self.turn = asyncio.Semaphore(_CATCHING_UP_AT_ONCE)
-        """Held while a stream that is behind reads the log."""
+        """Held while a stream opens, and while one that is behind reads the log: so much and no more of it happens between two
+        passes, however many come at once."""
         self.streams: dict[Stream, None] = {}
         """All that are open, the oldest first."""
         self._feeds = Feeds()

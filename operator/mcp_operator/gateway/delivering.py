@@ -11,9 +11,11 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
+from yarl import URL
 
 from mcp_operator.eventlog.log import EventId, EventLog, Selection
 from mcp_operator.gateway.admitting import Admission, Admitted, Refusal
@@ -128,14 +130,13 @@ class StreamHandlers:
     async def _answer(
         self, request: web.Request, selection: Selection, *, known: tuple[str, ...], server_id: str | None = None
     ) -> web.StreamResponse:
-        form = negotiate(request.headers.getall(hdrs.ACCEPT, ()))
-        wanted = subscription(
-            request.query,
-            request.headers,
+        form, wanted = _wanted(
+            request.rel_url.raw_query_string,
+            tuple(request.headers.getall(hdrs.ACCEPT, ())),
+            request.headers.get("Last-Event-ID", ""),
             selection=selection,
             known=known,
             default_namespace=self._default_namespace,
-            form=form,
         )
         if form is Form.PAGE:
             return await self._page(request, wanted, server_id=server_id)
@@ -156,10 +157,11 @@ class StreamHandlers:
             return await self._decline(request, admitted.reason, retry=retry)
         with ExitStack() as held, self._openings:
             held.callback(admitted.release)
-            settled = await settle(wanted, self._log, server_id=server_id)
-            if settled is None:
-                return _heard_all()
-            response, connection = await self._serve(request, settled, admitted, held)
+            async with self._broadcaster.turn:
+                settled = await settle(wanted, self._log, server_id=server_id)
+                if settled is None:
+                    return _heard_all()
+                response, connection = await self._serve(request, settled, admitted, held)
         if isinstance(connection, ResponseConnection):
             await connection.pump()
         return response
@@ -223,6 +225,33 @@ class StreamHandlers:
             await response.prepare(request)
             await response.write(hello + bye_frame(time=now, retry_ms=retry, cursor=None, reason=reason))
         return response
+
+
+@lru_cache(256)
+def _wanted(
+    query: str,
+    accept: tuple[str, ...],
+    last_event_id: str,
+    *,
+    selection: Selection,
+    known: tuple[str, ...],
+    default_namespace: str,
+) -> tuple[Form, Subscription]:
+    """What a request asks for. Those that come back at the same moment mostly ask for the same.
+
+    Raises:
+        ProblemError: it can't be had.
+    """
+    form = negotiate(accept)
+    wanted = subscription(
+        URL.build(path="/", query_string=query, encoded=True).query,
+        {"Last-Event-ID": last_event_id},
+        selection=selection,
+        known=known,
+        default_namespace=default_namespace,
+        form=form,
+    )
+    return form, wanted
 
 
 class _Openings:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from mcp_operator.gateway.connections import LAST_CHUNK, LINGER_SECONDS, Owner
 
-_EVENTS_AT_ONCE = 256
+_EVENTS_AT_ONCE = 64
 """Sockets looked at before others get a turn."""
 
 _GONE = select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP
