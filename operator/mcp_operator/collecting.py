@@ -1,8 +1,8 @@
 """How often Python looks for garbage that refers to itself: `app` sets it once.
 
-A full collection looks at every object there is, and a log of some hundred thousand events and thousands of streams are millions:
-that is a tenth of a second or more in which nothing else runs. Nearly all garbage here is gone without it, by reference counts; what
-refers to itself (a traceback and its frames, for instance) is rare, and may wait.
+A full collection looks at every object there is, and a log of some hundred thousand events and thousands of streams are
+millions: that is a tenth of a second or more in which nothing else runs. Nearly all garbage here is gone without it, by reference
+counts; what refers to itself (a traceback and its frames, for instance) is rare, and may wait.
 """
 
 import gc
