@@ -47,6 +47,9 @@ _DRAIN_STEP_SECONDS = 0.01
 _LEAST_DRAINED_PER_SECOND = 20
 """A few streams are not kept waiting for their end."""
 
+_BACK_OFF_SECONDS = 0.1
+"""After a fault, so that one that stays doesn't keep the event loop busy."""
+
 _STEPS_OF_AGE = 32
 
 _CATCHING_UP_AT_ONCE = 16
@@ -105,13 +108,14 @@ class Broadcaster:
         """Serve the streams until cancelled; those that are still catching up are cancelled then as well."""
         async with asyncio.TaskGroup() as self._tasks:
             while True:
-                await self._wait()
                 try:
+                    await self._wait()
                     await self._go_on()
                 except Exception:
                     logger.exception("What is new can't be told to the streams: they end, and their clients come back")
                     self._end_feeds(EndReason.ERROR)
                     self._move(self._log.head)
+                    await asyncio.sleep(_BACK_OFF_SECONDS)
 
     def open(self, stream: Stream, opening: Opening) -> None:
         """Begin to serve a stream."""
