@@ -176,7 +176,7 @@ def test_a_probe_that_fails_says_why() -> None:
 
 
 def test_every_row_can_be_chosen() -> None:
-    assert set(ROWS) == {"appending", "fanout", "idle", "returning", "filtering", "memory", "watch", "trouble", "logs"}
+    assert set(ROWS) == {"appending", "fanout", "idle", "returning", "filtering", "stopped", "memory", "watch", "trouble", "logs"}
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.bench.loading import Pace, loading
-from tests.bench.rows import fanout, filtering, idle, returning
+from tests.bench.rows import fanout, filtering, idle, returning, stopped
 from tests.bench.servers import gateway, plain
 
 FEW = 20
@@ -43,6 +43,12 @@ def test_filtered_streams_get_what_they_want_and_nothing_else(filters: int) -> N
     with gateway(servers=filtering.FILTERS) as server:
         delivered = filtering.deliver(server, filters=filters, pace=Pace(1, 1000, 200, 400))
     assert delivered.deliveries == 400
+
+
+def test_who_has_stopped_reading_keeps_nothing_from_the_others() -> None:
+    with gateway() as server:
+        measured = stopped.run(server, streams=FEW, pace=Pace(10, 100, 1, 20))
+    assert measured.without.deliveries == measured.beside.deliveries == 200
 
 
 def test_a_stream_whose_filter_nothing_passes_gets_nothing() -> None:

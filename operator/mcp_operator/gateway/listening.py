@@ -29,6 +29,8 @@ _BACKLOG = 4096
 """Connections that the kernel holds until they are accepted: after a restart all subscribers come back at once."""
 _ACCEPTED_AT_ONCE = 32
 """Connections accepted between two turns of the streams that are open."""
+_TURNS_TO_BEGIN = 3
+"""Of the event loop: asyncio makes a transport of what it has accepted, tells the protocol, whose task begins to wait."""
 _TLS_READ_BYTES = 16 * 1024
 """A TLS record. asyncio gives each TLS connection a buffer of 256 KiB for what it reads; a subscriber sends next to nothing."""
 
@@ -196,6 +198,7 @@ class Listener(web.BaseSite):
         self._limits = limits
         self._handshaking: dict[Connection, float] = {}
         """Connections that are accepted and not made, oldest first, and when their handshakes are over in any case."""
+        self._stopped = False
         self.refused = 0
         """Connections closed because there were too many, idle ones and newcomers."""
 
@@ -231,13 +234,15 @@ class Listener(web.BaseSite):
     async def stop(self) -> None:
         """Accept no more, then close the port.
 
-        asyncio accepts a connection in one turn of the loop and begins it in the next. One that finds the port closed by then
-        is dropped without being closed.
+        Between the kernel's accept and a connection that waits for a request are some turns of the loop. asyncio drops one that
+        finds the port closed meanwhile without closing it; for one that isn't waiting yet aiohttp would use up all its grace.
         """
         if isinstance(self._server, asyncio.Server):
             for listening in self._server.sockets:
                 self._server.get_loop().remove_reader(listening.fileno())
-            await asyncio.sleep(0)  # those that are accepted begin, and end with the others
+            for _ in range(_TURNS_TO_BEGIN):
+                await asyncio.sleep(0)
+        self._stopped = True
         await super().stop()
 
     def _accept(self, server: web.Server, loop: asyncio.AbstractEventLoop) -> asyncio.Protocol:
@@ -254,6 +259,8 @@ class Listener(web.BaseSite):
 
     def _made(self, connection: Connection) -> None:
         self._handshaking.pop(connection, None)
+        if self._stopped:
+            connection.force_close()  # a TLS handshake may end after the port was closed
 
 
 def _close_idle(server: web.Server) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tests.bench.rows import appending, fanout, filtering, idle, logs, memory, returning, trouble, watch
+from tests.bench.rows import appending, fanout, filtering, idle, logs, memory, returning, stopped, trouble, watch
 from tests.bench.running import Measure
 
 ROWS: Mapping[str, Measure] = {
@@ -11,6 +11,7 @@ ROWS: Mapping[str, Measure] = {
     "idle": idle.measure,
     "returning": returning.measure,
     "filtering": filtering.measure,
+    "stopped": stopped.measure,
     "memory": memory.measure,
     "watch": watch.measure,
     "trouble": trouble.measure,
