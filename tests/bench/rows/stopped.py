@@ -1,7 +1,7 @@
 """1,000 subscribers that have stopped reading: what they weigh, and what they cost one that reads.
 
 They open their streams and then take nothing, while 500 events a second happen for five seconds: more than the kernel holds for
-each. What the gateway's process grows by is compared with the same events without them, so that what its log takes is not counted.
+each. What the process grows by is compared with the same events without them, so that what its log takes is not counted.
 The lag of a subscriber that reads is measured both times.
 """
 
