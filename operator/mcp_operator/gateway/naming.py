@@ -1,10 +1,11 @@
 """The `{id}` of a URL: one path segment, in three forms, that names a server."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
+from itertools import chain
 
-from mcp_operator.eventlog.log import Selection, ServerSnapshot, Snapshot
+from mcp_operator.eventlog.log import Record, Selection, ServerSnapshot, Snapshot
 from mcp_operator.gateway.problems import ProblemError, bad_parameter
 from mcp_operator.model.servers import ServerName
 from mcp_operator.model.statuses import Status
@@ -71,3 +72,12 @@ def unknown_server(server_id: str) -> ProblemError:
         parameter="id",
         value=server_id,
     )
+
+
+def told_by(snapshot: Snapshot, selection: Selection) -> Iterator[Record]:
+    """The events that tell a subscriber of a selection what is known, in the order in which it gets them."""
+    servers = standing(snapshot, selection)
+    newest = (record for server in servers for record in (server.status, server.progress, server.metrics))
+    told = {server.uid for server in servers}
+    lines = (line for line in snapshot.lines if line.uid in told)
+    return chain((record for record in newest if record is not None and record.type in selection.types), lines)

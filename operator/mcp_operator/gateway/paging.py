@@ -13,16 +13,15 @@ It is made of the log's own bytes, and never holds more of them than PAGE_BYTES 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http import HTTPStatus
-from itertools import chain
 
 from aiohttp import hdrs, web
 
 from mcp_operator.eventlog.encoding import to_json
-from mcp_operator.eventlog.log import Batch, EventId, EventLog, Gap, Record, Selection, Snapshot
+from mcp_operator.eventlog.log import Batch, EventId, EventLog, Gap, Record
 from mcp_operator.gateway.listing import json_response
-from mcp_operator.gateway.naming import standing
+from mcp_operator.gateway.naming import told_by
 from mcp_operator.gateway.problems import not_ready
 from mcp_operator.gateway.resuming import settle
 from mcp_operator.gateway.subscribing import Subscription
@@ -83,7 +82,7 @@ class Pages:
         snapshot = await self._log.snapshot(settled.selection, tail=settled.tail)
         cursor = snapshot.position
         reset = None if reason is None else {"reason": reason, "cursor": str(cursor)}
-        events = (b'%b,"snapshot":true}' % record.data[:-1] for record in _known(snapshot, settled.selection))
+        events = (b'%b,"snapshot":true}' % record.data[:-1] for record in told_by(snapshot, settled.selection))
         return _response(b"[%b]" % b",".join(events), reset=reset, served=cursor, page=_Page(cursor, settled))
 
     async def _continued(self, settled: Subscription, cursor: EventId) -> web.Response:
@@ -176,15 +175,6 @@ class _Page:
             newest = max(news.values(), key=lambda event_id: event_id.seq)
             before = EventId(newest.epoch, newest.seq + 1)
             self.dropped.append({"types": sorted(news), "count": None, "after": str(self.position), "before": str(before)})
-
-
-def _known(snapshot: Snapshot, selection: Selection) -> Iterator[Record]:
-    """The events that a snapshot is made of, as far as they are wanted."""
-    servers = standing(snapshot, selection)
-    newest = (record for server in servers for record in (server.status, server.progress, server.metrics))
-    told = {server.uid for server in servers}
-    lines = (line for line in snapshot.lines if line.uid in told)
-    return chain((record for record in newest if record is not None and record.type in selection.types), lines)
 
 
 def _response(snapshot: bytes, *, reset: object, served: EventId, page: _Page) -> web.Response:

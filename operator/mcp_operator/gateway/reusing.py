@@ -11,12 +11,11 @@ import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Generic, TypeAlias, TypeVar
 
-from mcp_operator.eventlog.log import Batch, EventId, EventLog, Gap, Record, Selection, ServerSnapshot, Snapshot
+from mcp_operator.eventlog.log import Batch, EventId, EventLog, Gap, Selection
 from mcp_operator.gateway import framing
-from mcp_operator.gateway.naming import standing
+from mcp_operator.gateway.naming import told_by
 from mcp_operator.gateway.subscribing import Subscription
 from mcp_operator.model.events import EventType
 
@@ -94,13 +93,12 @@ class Reused:
         if shared is not None:
             return shared
         snapshot = await self._log.snapshot(selection, tail=tail)
-        servers = standing(snapshot, selection)
-        records = list(_told(snapshot, servers, selection))
+        records = list(told_by(snapshot, selection))
         shared = SharedSnapshot(
             position=snapshot.position,
             pieces=list(joined((framing.snapshot_frame(record, named=named), None) for record in records)),
             counts=Counter(record.type for record in records),
-            complete=selection.uid is not None and all(server.deleted for server in servers),
+            complete=selection.uid is not None and all(server.deleted for server in snapshot.servers),
         )
         self._snapshots.keep((snapshot.position, selection, tail, named), shared)
         return shared
@@ -120,14 +118,6 @@ def joined(frames: Iterable[Piece]) -> Iterator[Piece]:
             size, told = 0, None
     if waiting:
         yield b"".join(waiting), told
-
-
-def _told(snapshot: Snapshot, servers: Sequence[ServerSnapshot], selection: Selection) -> Iterator[Record]:
-    """The events that a snapshot is made of, as far as they are wanted."""
-    known = (record for server in servers for record in (server.status, server.progress, server.metrics))
-    told = {server.uid for server in servers}
-    wanted = (record for record in known if record is not None and record.type in selection.types)
-    return chain(wanted, (line for line in snapshot.lines if line.uid in told))
 
 
 class _Newest(Generic[K, V]):
