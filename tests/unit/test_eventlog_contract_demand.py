@@ -8,7 +8,8 @@ import pytest
 
 from mcp_operator.eventlog.log import EVERYTHING, Demand, EventLog, Selection
 from mcp_operator.model.events import Event, EventType, LogLevel
-from tests.events import line, metrics, status, uid_of
+from mcp_operator.model.labels import Selector
+from tests.events import labelled, line, metrics, status, uid_of
 from tests.logs import LOGS, MakeLog, only
 
 pytestmark = pytest.mark.parametrize("make_log", LOGS)
@@ -18,7 +19,7 @@ class TestDemand:
     """Who listens to what."""
 
     def wants(self, demand: Demand, event: Event) -> bool:
-        return demand.wanted(event.type, event.server, event.uid)
+        return demand.wanted(event.type, event.server, event.uid, event.labels)
 
     @pytest.mark.parametrize(
         ("selection", "wanted"),
@@ -29,6 +30,9 @@ class TestDemand:
             (only(EventType.LOG, uid=uid_of("default/a")), ["a log"]),
             (only(EventType.LOG, servers=frozenset({status("default/a").server})), ["a log", "reborn log"]),
             (only(EventType.LOG, namespaces=frozenset({"team", "other"})), ["b log"]),
+            (only(EventType.LOG, selector=Selector.parse("team=sea")), ["b log"]),
+            (only(EventType.LOG, selector=Selector.parse("!team")), ["a log", "reborn log"]),
+            (only(EventType.LOG, selector=Selector.parse("team"), namespaces=frozenset({"default"})), []),
             (only(EventType.LOG, level=LogLevel.FATAL, grep="nowhere"), ["a log", "b log", "reborn log"]),
         ],
     )
@@ -40,7 +44,7 @@ class TestDemand:
             "a log": line("default/a"),
             "a metrics": metrics("default/a"),
             "a status": status("default/a"),
-            "b log": line("team/b"),
+            "b log": labelled(line("team/b"), team="sea"),
             "reborn log": line("default/a", life=2),
         }
 
@@ -75,6 +79,27 @@ class TestDemand:
         tails.append(log.demand.tail(server, uid))
 
         assert tails == [0, 10, 200, 10, 0]
+
+    async def test_only_who_selects_a_server_wants_the_past_of_its_log(self, make_log: MakeLog) -> None:
+        log = make_log(10)
+        sea = labelled(line("team/b"), team="sea")
+        with (
+            log.listening(only(EventType.LOG, selector=Selector.parse("team=sea")), tail=20),
+            log.listening(only(EventType.LOG, selector=Selector.parse("team=sky")), tail=300),
+        ):
+            tails = [log.demand.tail(sea.server, sea.uid, labels) for labels in (sea.labels, (("team", "sky"),), ())]
+
+        assert tails == [20, 300, 0]
+
+    async def test_a_listener_with_another_selector_is_a_change_too(self, make_log: MakeLog) -> None:
+        log = make_log(10)
+        with log.listening(only(EventType.LOG, selector=Selector.parse("team=sea"))):
+            version = await log.demand.changed(0)
+            with log.listening(only(EventType.LOG, selector=Selector.parse("team=sky"))):
+                later = await log.demand.changed(version)
+            last = await log.demand.changed(later)
+
+        assert version < later < last
 
     async def test_a_change_wakes_those_who_serve_it(self, make_log: MakeLog) -> None:
         log = make_log(10)

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from mcp_operator.cluster.grouping import Families
 from mcp_operator.eventlog.log import Demand, EventLog
-from mcp_operator.model.events import Event
+from mcp_operator.model.events import Event, EventType
+from mcp_operator.model.servers import ServerName
 
 
 class Teller:
@@ -23,6 +24,14 @@ class Teller:
     def demand(self) -> Demand:
         """Who listens to what."""
         return self._log.demand
+
+    def wanted(self, type_: EventType, server: ServerName, uid: str) -> bool:
+        """Whether anybody listens to a server's events of a type."""
+        return self._log.demand.wanted(type_, server, uid, self._families.labels(uid))
+
+    def tail(self, server: ServerName, uid: str) -> int:
+        """The most lines of a container's past that any listener to a server's log wants."""
+        return self._log.demand.tail(server, uid, self._families.labels(uid))
 
     async def tell(self, event: Event, *, observed: float | None = None) -> None:
         """Append an event with its server's labels as they are now, or last were.

@@ -7,12 +7,14 @@ looked through one by one.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import Counter
+from collections.abc import Iterator
 from itertools import product
 from typing import TypeAlias
 
 from mcp_operator.eventlog.log import Selection
 from mcp_operator.model.events import EventType
+from mcp_operator.model.labels import NO_LABELS, Labels, Selector
 from mcp_operator.model.servers import ServerName
 
 _Scope: TypeAlias = str | ServerName | None
@@ -23,8 +25,8 @@ class Listeners:
     """A `Demand` that readers enter and leave. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._tails: dict[tuple[EventType, _Scope], Counter[int]] = defaultdict(Counter)
-        """How many listeners there are, by how many lines of the past they want."""
+        self._tails: dict[tuple[EventType, _Scope], dict[Selector | None, Counter[int]]] = {}
+        """How many listeners there are, by their selector and by how many lines of the past they want."""
         self._version = 0
         self._moved = asyncio.Event()
 
@@ -32,12 +34,11 @@ class Listeners:
         """A listener, counted while inside the block that it is entered by."""
         return Listener(self, selection, tail)
 
-    def wanted(self, type_: EventType, server: ServerName, uid: str) -> bool:
-        return any((type_, scope) in self._tails for scope in _scopes_of(server, uid))
+    def wanted(self, type_: EventType, server: ServerName, uid: str, labels: Labels = NO_LABELS) -> bool:
+        return any(True for _ in self._concerned(type_, server, uid, labels))
 
-    def tail(self, server: ServerName, uid: str) -> int:
-        tails = (self._tails.get((EventType.LOG, scope), ()) for scope in _scopes_of(server, uid))
-        return max((lines for wanted in tails for lines in wanted), default=0)
+    def tail(self, server: ServerName, uid: str, labels: Labels = NO_LABELS) -> int:
+        return max((lines for tails in self._concerned(EventType.LOG, server, uid, labels) for lines in tails), default=0)
 
     async def changed(self, since: int) -> int:
         while self._version == since:
@@ -46,18 +47,30 @@ class Listeners:
 
     def count(self, selection: Selection, tail: int, listeners: int) -> None:
         """Have so many more, or fewer, listen to a selection."""
-        known = len(self._tails)
+        news = False
         for key in product(selection.types, _scopes(selection)):
-            counts = self._tails[key]
+            by_selector = self._tails.setdefault(key, {})
+            news |= selection.selector not in by_selector
+            counts = by_selector.setdefault(selection.selector, Counter())
             counts[tail] += listeners
             if counts[tail] == 0:
                 del counts[tail]
             if not counts:
+                news = True
+                del by_selector[selection.selector]
+            if not by_selector:
                 del self._tails[key]
-        if len(self._tails) != known:
+        if news:
             self._version += 1
             self._moved.set()
             self._moved = asyncio.Event()
+
+    def _concerned(self, type_: EventType, server: ServerName, uid: str, labels: Labels) -> Iterator[Counter[int]]:
+        """The listeners to one server's events of a type."""
+        for scope in (uid, server, f"{server.namespace}/", None):
+            for selector, tails in self._tails.get((type_, scope), {}).items():
+                if selector is None or selector.matches(labels):
+                    yield tails
 
 
 class Listener:
@@ -85,7 +98,3 @@ def _scopes(selection: Selection) -> list[_Scope]:
     if selection.namespaces is not None:
         return [f"{namespace}/" for namespace in selection.namespaces]
     return [None]
-
-
-def _scopes_of(server: ServerName, uid: str) -> tuple[_Scope, ...]:
-    return (uid, server, f"{server.namespace}/", None)

@@ -234,10 +234,10 @@ class LogStatistics:
 class Demand(Protocol):
     """Who listens to what: logs are followed and metrics sampled only for those who do."""
 
-    def wanted(self, type_: EventType, server: ServerName, uid: str) -> bool:
-        """Whether anybody listens to events of this type of this server."""
+    def wanted(self, type_: EventType, server: ServerName, uid: str, labels: Labels = NO_LABELS) -> bool:
+        """Whether anybody listens to events of this type of this server, with the labels that it has."""
 
-    def tail(self, server: ServerName, uid: str) -> int:
+    def tail(self, server: ServerName, uid: str, labels: Labels = NO_LABELS) -> int:
         """The most lines of a container's past that any listener to this server's log wants; 0 without one."""
 
     async def changed(self, since: int) -> int:

@@ -101,7 +101,7 @@ class LogFollowing:
         """Whether somebody listens to a server that isn't followed for a listener, or the other way round."""
         server = self._servers.get(uid)
         listened = server is not None and server.followed and server.ends is None
-        return listened != self._teller.demand.wanted(EventType.LOG, name, uid)
+        return listened != self._teller.wanted(EventType.LOG, name, uid)
 
     async def _wait(self) -> None:
         """Wait until a server has to be looked at."""
@@ -118,14 +118,14 @@ class LogFollowing:
         name = self._families.names().get(uid) or (server.name if server is not None else None)
         if name is None:
             return
-        wanted = self._teller.demand.wanted(EventType.LOG, name, uid)
+        wanted = self._teller.wanted(EventType.LOG, name, uid)
         if server is None and not wanted:
             return
         if server is None:
             logs = ServerLogs(make=self._container_log, on_end=partial(self.changed, uid))
             server = self._servers[uid] = _Listened(name, logs)
         family = self._families.family(uid)
-        past = self._teller.demand.tail(name, uid) if wanted and not server.followed else None
+        past = self._teller.tail(name, uid) if wanted and not server.followed else None
         await self._decide(server, wanted=wanted)
         if server.followed:
             server.logs.follow(family, tasks, past=past)

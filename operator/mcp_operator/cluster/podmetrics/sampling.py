@@ -107,7 +107,7 @@ class Sampler:
             self._queue.add(uid, after=number * min(_SPREAD_SECONDS, interval / len(overdue)))
 
     def _wanted(self, server: Object) -> bool:
-        return self._teller.demand.wanted(EventType.METRICS, name_of(server), uid_of(server))
+        return self._teller.wanted(EventType.METRICS, name_of(server), uid_of(server))
 
     def _seconds_to_next(self, server: Object) -> float:
         """Time until the server may be sampled; 0 when it may now."""
