@@ -18,7 +18,7 @@ from typing import Protocol
 MOST_WAITING_SECONDS = 3
 """How long a newcomer may wait for its turn. Fewer clients than the quickest proxies give up after so long."""
 
-_BURST_SECONDS = 0.01
+_BURST_SECONDS = 0.05
 """Streams that may begin at the same moment after a quiet time, as seconds of the rate."""
 
 _LEAST_RETRY_MS = 5_000

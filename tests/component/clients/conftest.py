@@ -21,8 +21,8 @@ def programs(pytestconfig: pytest.Config) -> None:
         install_packages(PROGRAMS)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    """One browser for all stories; each opens pages of its own."""
+    """One browser for all stories of a file; each opens pages of its own. None is left when other tests look at the machine."""
     with chromium_running(tmp_path_factory.mktemp("chromium")) as running:
         yield running
