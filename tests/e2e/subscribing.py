@@ -13,6 +13,8 @@ from tests.contract import contract
 
 EventJson: TypeAlias = dict[str, Any]
 
+_CONNECT_SECONDS = 30
+
 CONTROL_FRAMES = frozenset({"hello", "bookmark", "reset", "dropped", "bye"})
 
 
@@ -94,9 +96,19 @@ class Subscriber:
             how = self._failure or "as a whole answer"
             raise AssertionError(f"the stream {self._url} ended: {how}; its last frames: {self.control[-2:]}, {self.events[-2:]}")
 
+    async def _open(self) -> aiohttp.ClientResponse:
+        """The answer. Whoever subscribes tries again while nobody answers: a Service without a ready endpoint refuses, and one that
+        is just changed may do so for a moment."""
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            while True:
+                try:
+                    return await self._session.get(self._url, headers=self._headers)
+                except aiohttp.ClientConnectorError:
+                    await asyncio.sleep(0.1)
+
     async def _read(self) -> None:
         try:
-            async with self._session.get(self._url, headers=self._headers) as response:
+            async with await self._open() as response:
                 assert response.status == 200, f"{response.status}: {await response.text()}"
                 parser = Parser()
                 async for chunk in response.content.iter_any():

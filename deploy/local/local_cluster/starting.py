@@ -66,11 +66,11 @@ def clear(layout: Layout) -> None:
     Raises:
         ClusterError: The directory has something in it and isn't a cluster's; nothing was removed.
     """
-    contents = list(layout.state.iterdir())
-    if contents and not layout.mark.exists():
+    if any(layout.state.iterdir()) and not layout.mark.exists():
         raise ClusterError(f"{layout.state} is not a cluster's state directory: give another name or directory.")
     _end(layout)
-    for each in sorted(contents, key=layout.mark.__eq__):  # the mark last: whoever is interrupted can go on
+    # What ran until now may have added to it. The mark goes last: whoever is interrupted can go on.
+    for each in sorted(layout.state.iterdir(), key=layout.mark.__eq__):
         if each.is_dir() and not each.is_symlink():
             shutil.rmtree(each)
         else:
