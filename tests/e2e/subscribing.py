@@ -97,8 +97,7 @@ class Subscriber:
             raise AssertionError(f"the stream {self._url} ended: {how}; its last frames: {self.control[-2:]}, {self.events[-2:]}")
 
     async def _open(self) -> aiohttp.ClientResponse:
-        """The answer. Whoever subscribes tries again while nobody answers: a Service without a ready endpoint refuses, and one that
-        is just changed may do so for a moment."""
+        """The answer. Whoever subscribes tries again while nobody answers: a Service refuses while it has no ready endpoint."""
         async with asyncio.timeout(_CONNECT_SECONDS):
             while True:
                 try:
