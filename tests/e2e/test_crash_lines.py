@@ -13,6 +13,7 @@ from tests.waiting import until
 SAMPLES = Path(__file__).parents[2] / "deploy" / "samples"
 DIES_ONCE = """
 import os, socket
+os.dup2(1, 2)
 if os.path.exists("/life/first"):
     server = socket.create_server(("", 8080))
     while True:
@@ -22,7 +23,11 @@ for number in range(30):
     print("step", number, flush=True)
 {"cities": ["Berlin"]}["cities"][number]
 """
-"""Prints, dies with a traceback within some 50 ms of its start, and stays up when it is started again."""
+"""Prints, dies with a traceback within some 50 ms of its start, and stays up when it is started again.
+
+Standard error goes the way of standard output: containerd copies each in a goroutine of its own, so a traceback may stand
+anywhere among the lines printed just before it.
+"""
 
 
 def runs(program: str) -> dict[str, Any]:
