@@ -7,10 +7,11 @@ counts; what refers to itself (a traceback and its frames, for instance) is rare
 
 import gc
 
-_YOUNG = 10_000
-_MIDDLE = 20
-_OLD = 200
-"""A full collection follows this many of the middle ones, each of which follows 20 of 10,000 new objects."""
+_YOUNG = 1_000
+_MIDDLE = 10
+_OLD = 4_000
+"""A full collection follows this many of the middle ones, each of which follows 10 of 1,000 new objects and looks at these: when
+thousands of subscribers come back at once all of it is still in use, and 10,000 objects take some milliseconds."""
 
 
 def collect_rarely() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -25,14 +26,18 @@ class Clock:
         heapq.heappush(self._due, (self.now + delay, len(self._due), callback))
         return None
 
+    async def turn(self) -> None:
+        """Let what is due next happen."""
+        due, _, callback = heapq.heappop(self._due)
+        self.now = max(self.now, due)
+        callback()
+        await settle()
+
     async def pass_(self, seconds: float) -> None:
         """Let time pass, with all that happens meanwhile."""
         end = self.now + seconds
         while self._due and self._due[0][0] <= end:
-            due, _, callback = heapq.heappop(self._due)
-            self.now = max(self.now, due)
-            callback()
-            await settle()
+            await self.turn()
         self.now = end
         await settle()
 
@@ -155,6 +160,20 @@ class TestTurns:
 
         assert sum(_refused(each) for each in herd) == 300 - 5 - 5
         assert (admission.open, admission.waiting) == (10, 0)
+
+    async def test_few_begin_at_once_however_late_they_are(self, clock: Clock) -> None:
+        """The streams that are open get their turn in between."""
+        admission = Admission(max_streams=10_000, max_per_client=10_000, new_per_second=2000, timers=lambda: clock)
+        herd = [asyncio.ensure_future(admission.admit("herd")) for _ in range(300)]
+        await settle()
+        begun = [sum(each.done() for each in herd)]
+        while begun[-1] < 300:
+            clock.now += 0.05  # so long was the loop busy with something else
+            await clock.turn()
+            begun.append(sum(each.done() for each in herd))
+
+        assert begun[0] == 100
+        assert all(later - earlier <= 16 for earlier, later in pairwise(begun))
 
     async def test_who_leaves_the_queue_makes_room_for_the_next(self, admission: Admission, clock: Clock) -> None:
         herd = [asyncio.ensure_future(admission.admit("herd")) for _ in range(205)]

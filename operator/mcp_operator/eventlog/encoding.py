@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
+import pydantic_core
 from pydantic_core import PydanticSerializationError
 
 from mcp_operator.eventlog.log import EventId
@@ -61,10 +62,16 @@ def _payload_json(payload: Payload) -> bytes:
 
 def to_json(value: object) -> bytes:
     """Compact JSON on one line, in UTF-8, harmless to line readers and terminals; lone surrogates become question marks."""
-    return _harmless(_ENCODER.encode(value))
+    try:
+        encoded = pydantic_core.to_json(value)
+    except PydanticSerializationError:  # a lone surrogate
+        return _harmless(_ENCODER.encode(value))
+    return encoded if encoded.isascii() and b"\x7f" not in encoded else _harmless(encoded.decode())
 
 
 def _harmless(text: str) -> bytes:
+    if text.isascii() and "\x7f" not in text:
+        return text.encode()
     if _UNSAFE.search(text) is not None:
         text = text.translate(_ESCAPES)
     return text.encode("utf-8", "replace")

@@ -21,6 +21,9 @@ MOST_WAITING_SECONDS = 3
 _BURST_SECONDS = 0.05
 """Streams that may begin at the same moment after a quiet time, as seconds of the rate."""
 
+_BEGIN_AT_ONCE = 16
+"""Of those that wait, so many begin between two turns of the event loop: streams that are open wait for no more than these."""
+
 _LEAST_RETRY_MS = 5_000
 _USUAL_RETRY_MS = 15_000
 _MOST_RETRY_MS = 120_000
@@ -161,9 +164,11 @@ class Admission:
     def _serve_waiting(self) -> None:
         self._alarm_set = False
         self._fill()
-        while self._waiting and self._tokens >= 1:
+        begun = 0
+        while self._waiting and self._tokens >= 1 and begun < _BEGIN_AT_ONCE:
             future, _ = self._waiting.popleft()
             if not future.done():
+                begun += 1
                 self._tokens -= 1
                 future.set_result(True)
         now = self._timers().time()

@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import NamedTuple
 
 from mcp_operator.eventlog.log import EVERYTHING, EventId, EventLog, Gap, Record
@@ -28,6 +29,7 @@ from mcp_operator.gateway.opening import Opening
 from mcp_operator.gateway.options import StreamOptions
 from mcp_operator.gateway.reusing import Reused
 from mcp_operator.gateway.streaming import EndReason, Stream
+from mcp_operator.model.events import EventType
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +64,8 @@ class _Piece(NamedTuple):
     data: bytes
     seq: int
     """Where a stream is behind it."""
-    records: Sequence[Record] = ()
+    counts: Mapping[EventType, int] = MappingProxyType({})
+    """Events in it by type."""
 
 
 class _Delivery(NamedTuple):
@@ -270,7 +273,7 @@ class Broadcaster:
                 await asyncio.sleep(0)
         for count, piece in zip(written, pieces, strict=True):
             self._metrics.sent(count * len(piece.data))
-            for type_, records in Counter(record.type for record in piece.records).items():
+            for type_, records in piece.counts.items():
                 self._metrics.delivered(type_, count * records)
 
     def _measure(self, records: Sequence[Record], begin: float) -> None:
@@ -373,13 +376,14 @@ def _streams_of(feed: Feed) -> Iterator[Stream]:
 def _pieces(records: Sequence[Record], form: FrameForm) -> Iterator[_Piece]:
     """The frames of events joined to pieces that are each worth a write."""
     waiting: list[bytes] = []
-    first, size = 0, 0
+    size = 0
+    counts: dict[EventType, int] = {}
     for number, record in enumerate(records, start=1):
         frame = framing.event_frame(record, named=form.named)
         waiting.append(frame)
         size += len(frame)
+        counts[record.type] = counts.get(record.type, 0) + 1
         if size >= framing.CHUNK_BYTES or number == len(records):
             data = b"".join(waiting)
-            yield _Piece(chunk(data) if form.chunked else data, record.id.seq, records[first:number])
-            waiting.clear()
-            first, size = number, 0
+            yield _Piece(chunk(data) if form.chunked else data, record.id.seq, counts)
+            waiting, size, counts = [], 0, {}

@@ -21,6 +21,7 @@ from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
 from mcp_operator.gateway.problems import ProblemError, from_aiohttp, unreadable
+from mcp_operator.gateway.taking_turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ _BACKLOG = 4096
 """Connections that the kernel holds until they are accepted: after a restart all subscribers come back at once."""
 _ACCEPTED_AT_ONCE = 32
 """Connections accepted between two turns of the streams that are open."""
+_READ_AT_ONCE = 32
+"""Connections whose requests are read between two turns of the streams that are open."""
 _TURNS_TO_BEGIN = 3
 """Of the event loop: asyncio makes a transport of what it has accepted, tells the protocol, whose task begins to wait."""
 _TLS_READ_BYTES = 16 * 1024
@@ -60,7 +63,7 @@ class ConnectionLimits:
 class Connection(web.RequestHandler):
     """aiohttp's side of one connection, with bounds, and with problem documents for requests that it can't read."""
 
-    __slots__ = ("_head_bytes", "_head_timer", "_limits", "_on_made")
+    __slots__ = ("_head_bytes", "_head_timer", "_held", "_limits", "_on_made", "_turns")
 
     def __init__(
         self,
@@ -68,10 +71,12 @@ class Connection(web.RequestHandler):
         *,
         loop: asyncio.AbstractEventLoop,
         limits: ConnectionLimits,
+        turns: Turns,
         on_made: Callable[[Connection], None],
     ) -> None:
         """
         Args:
+            turns: in which requests are read, together with the other connections.
             on_made: called when the connection can be used, after the TLS handshake; a failed handshake isn't told.
         """
         super().__init__(
@@ -85,14 +90,17 @@ class Connection(web.RequestHandler):
             lingering_time=limits.body_seconds,
         )
         self._limits = limits
+        self._turns = turns
         self._on_made = on_made
+        self._held = b""
+        """What has come of a request whose turn has not."""
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
 
     @property
     def awaits_request(self) -> bool:
         """Whether nothing is asked at the moment: the last request, if any, is answered, and no other is complete."""
-        return self._waiter is not None and not self._waiter.done()
+        return self._waiter is not None and not self._waiter.done() and not self._held
 
     def hear_no_more(self) -> None:
         """Ignore what the client sends from now on: this answer is the connection's last.
@@ -115,9 +123,26 @@ class Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_head_timer()
+        self._held = b""
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if data and (self._held or (self.awaits_request and not self._turns.take())):
+            if len(self._held) + len(data) <= self._limits.head_bytes:
+                if not self._held:
+                    self._turns.wait(self._receive_held)
+                self._held += data
+                return
+            data = self._held + data  # too much to be held
+            self._held = b""
+        self._receive(data)
+
+    def _receive_held(self) -> None:
+        data, self._held = self._held, b""
+        if data:
+            self._receive(data)
+
+    def _receive(self, data: bytes) -> None:
         super().data_received(data)
         if not self.awaits_request:
             self._stop_head_timer()
@@ -196,6 +221,7 @@ class Listener(web.BaseSite):
         self._host = host
         self._wanted_port = port
         self._limits = limits
+        self._turns = Turns(asyncio.get_running_loop(), at_once=_READ_AT_ONCE)
         self._handshaking: dict[Connection, float] = {}
         """Connections that are accepted and not made, oldest first, and when their handshakes are over in any case."""
         self._stopped = False
@@ -253,7 +279,7 @@ class Listener(web.BaseSite):
             self.refused += 1
             if not _close_idle(server):
                 return _Refused()
-        connection = Connection(server, loop=loop, limits=self._limits, on_made=self._made)
+        connection = Connection(server, loop=loop, limits=self._limits, turns=self._turns, on_made=self._made)
         self._handshaking[connection] = now + _HANDSHAKE_SECONDS
         return connection
 
