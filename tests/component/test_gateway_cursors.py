@@ -11,7 +11,7 @@ from mcp_operator.eventlog.log import EventId
 from mcp_operator.model.events import EventType
 from mcp_operator.model.statuses import Status
 from tests.component.conftest import Loopback, StartGateway
-from tests.events import progress, status, uid_of
+from tests.events import line, progress, status, uid_of
 
 
 class TestHeldCursors:
@@ -177,6 +177,14 @@ class TestCursorsThatCannotBeContinued:
         assert "<epoch>-<number>" in problem["expected"]
 
 
+async def test_a_duration_ends_with_each_request_anew(loopback: Loopback) -> None:
+    for message in ("one", "two"):
+        async with loopback.subscribe("/api/events?since=0s") as subscriber:
+            await subscriber.next()
+            [live_id] = await loopback.tell(status("default/weather", message=message))
+            assert (await subscriber.next()).id == str(live_id), "nothing from before the request"
+
+
 class TestByName:
     """A stream by name outlives its server: a server that is created again must find its workflow listening."""
 
@@ -300,6 +308,25 @@ class TestByUid:
 
         for headers in ({}, {"Last-Event-ID": str(cursor)}, {"Last-Event-ID": "0123456789-3"}):
             assert (await loopback.get(self.path, headers=headers))[0] == 404
+
+    async def test_a_replay_that_wants_nothing_of_the_end_is_over_with_it(self, loopback: Loopback) -> None:
+        first, _, last_word = await loopback.tell(
+            status("default/weather"), line("default/weather"), status("default/weather", Status.DELETED)
+        )
+        path = f"/api/servers/{uid_of('default/weather')}/events?types=log"
+        async with loopback.subscribe(path, cursor=first) as subscriber:
+            *_, bye = await subscriber.rest()
+        assert (bye.json["reason"], bye.id) == ("deleted", str(last_word))
+        assert await loopback.get(path, headers={"Last-Event-ID": bye.id}) == (204, None)
+
+    async def test_a_line_behind_the_last_word_is_not_told(self, loopback: Loopback) -> None:
+        await loopback.tell(status("default/weather"))
+        async with loopback.subscribe(f"/api/servers/{uid_of('default/weather')}/events") as subscriber:
+            await subscriber.until("bookmark")
+            last_word, _ = await loopback.tell(status("default/weather", Status.DELETED), line("default/weather", "late"))
+            *heard, bye = await subscriber.rest()
+
+        assert [message.id for message in heard] == [bye.id] == [str(last_word)]
 
     async def test_an_open_stream_ends_even_if_its_object_was_forgotten_meanwhile(self, start_gateway: StartGateway) -> None:
         loopback = await start_gateway(capacity=10)

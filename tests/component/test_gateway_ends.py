@@ -17,9 +17,9 @@ from tests.waiting import until
 
 
 async def test_after_its_greatest_age_a_stream_ends_and_its_client_goes_on_where_it_was(start_gateway: StartGateway) -> None:
-    loopback = await start_gateway(max_age_seconds=1)
+    loopback = await start_gateway(max_age_seconds=1, heartbeat_seconds=0.2)
+    [heard] = await loopback.tell(status("default/weather"))
     async with loopback.subscribe("/api/events") as subscriber:
-        [heard] = await loopback.tell(status("default/weather"))
         *_, bye = await subscriber.rest()
     [missed] = await loopback.tell(progress("default/weather", 50))
     async with loopback.subscribe("/api/events", cursor=bye.id) as again:
@@ -33,7 +33,7 @@ async def test_after_its_greatest_age_a_stream_ends_and_its_client_goes_on_where
 
 
 async def test_streams_of_one_moment_do_not_end_in_one_moment(start_gateway: StartGateway) -> None:
-    loopback = await start_gateway(max_age_seconds=1000)
+    loopback = await start_gateway(max_age_seconds=1000, drain_seconds=0)
     async with AsyncExitStack() as clients:
         for _ in range(30):
             await clients.enter_async_context(loopback.subscribe("/api/events"))
@@ -41,6 +41,24 @@ async def test_streams_of_one_moment_do_not_end_in_one_moment(start_gateway: Sta
 
     assert len(ages) > 10
     assert all(799 <= age <= 1002 for age in ages)
+
+
+@pytest.fixture
+def patient_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a slow client takes for the rest of its stream, it isn't cut off."""
+    monkeypatch.setattr("mcp_operator.gateway.delivering._GRACE_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr("mcp_operator.gateway.sockets.LINGER_SECONDS", PATIENCE_SECONDS)
+
+
+async def test_a_client_that_takes_nothing_is_cut_some_time_after_the_greatest_age(
+    start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcp_operator.gateway.broadcasting._OVERDUE_SECONDS", 0.1)
+    loopback = await start_gateway(max_age_seconds=1, heartbeat_seconds=1, backlog_bytes=8 * 1024 * 1024)
+    async with slow_reader(loopback, "/api/events") as reader:
+        await reader.until("bookmark")
+        await loopback.tell(*(status("default/weather", message="x" * 20_000) for _ in range(40)))
+        await until(lambda: loopback.figure("mcp_operator_streams") == 0, "its place is free", every=0.05)
 
 
 class TestShutdown:
@@ -66,7 +84,7 @@ class TestShutdown:
         async with AsyncExitStack() as clients, asyncio.TaskGroup() as tasks:
             subscribers = [await clients.enter_async_context(loopback.subscribe("/api/events")) for _ in range(40)]
             tasks.create_task(loopback.gateway.stop())
-            await until(lambda: loopback.gateway._streams._ending, "the gateway stops")
+            await until(lambda: loopback.gateway._streams._ending, "the gateway stops", every=0.01)
             async with loopback.subscribe("/api/events") as newcomer:
                 hello, bye = await newcomer.rest()
             for subscriber in subscribers:
@@ -75,7 +93,11 @@ class TestShutdown:
         assert (hello.event, bye.event, bye.json["reason"], bye.id) == ("hello", "bye", "shutdown", "")
         assert retry_of(newcomer) >= 5000
 
-    async def test_a_client_that_takes_nothing_does_not_hold_it_up(self, start_gateway: StartGateway) -> None:
+    async def test_a_client_that_takes_nothing_does_not_hold_it_up(
+        self, start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for patience in ("delivering._GRACE_SECONDS", "taking_over.LINGER_SECONDS"):
+            monkeypatch.setattr(f"mcp_operator.gateway.{patience}", 0.2)
         loopback = await start_gateway()
         async with slow_reader(loopback, "/api/events") as reader:
             await reader.until("bookmark")
@@ -86,35 +108,46 @@ class TestShutdown:
         assert {message.event for message in heard} == {"status"}
         assert loopback.figure("mcp_operator_streams") == 0
 
+    @pytest.mark.usefixtures("patient_end")
     async def test_a_stream_that_must_end_before_its_snapshot_is_sent_leaves_its_client_without_a_cursor(
         self, start_gateway: StartGateway
     ) -> None:
         loopback = await start_gateway()
         await loopback.tell(*(status(f"default/s{number}", message="x" * 50_000) for number in range(30)))
-        async with slow_reader(loopback, "/api/events") as reader, asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as tasks, slow_reader(loopback, "/api/events") as reader:
             hello = await reader.next()
             tasks.create_task(loopback.gateway.stop())
-            await until(lambda: all(stream.ending for stream in loopback.gateway._streams._broadcaster.streams), "it is to end")
+            await until(
+                lambda: all(stream.ending for stream in loopback.gateway._streams._broadcaster.streams),
+                "it is to end",
+                every=0.01,
+            )
             *snapshot, bye = await reader.rest()
 
         assert (hello.event, bye.event, bye.id, bye.json["cursor"]) == ("hello", "bye", "", None)
         assert 0 < len(snapshot) < 30
 
+    @pytest.mark.usefixtures("patient_end")
     async def test_a_stream_that_must_end_amid_its_replay_leaves_the_cursor_where_it_came_to(
         self, start_gateway: StartGateway
     ) -> None:
         loopback = await start_gateway()
         cursor, *ids = await loopback.tell(*(status("default/weather", message=f"{n} {'x' * 50_000}") for n in range(30)))
-        async with slow_reader(loopback, "/api/events", cursor=cursor) as reader, asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as tasks, slow_reader(loopback, "/api/events", cursor=cursor) as reader:
             await reader.next()
             tasks.create_task(loopback.gateway.stop())
-            await until(lambda: all(stream.ending for stream in loopback.gateway._streams._broadcaster.streams), "it is to end")
+            await until(
+                lambda: all(stream.ending for stream in loopback.gateway._streams._broadcaster.streams),
+                "it is to end",
+                every=0.01,
+            )
             *replay, bye = await reader.rest()
 
         assert [message.id for message in replay] == [str(event_id) for event_id in ids[: len(replay)]]
         assert (bye.event, bye.id) == ("bye", replay[-1].id)
         assert len(replay) < len(ids)
 
+    @pytest.mark.usefixtures("own_garbage")
     @pytest.mark.parametrize("turns", range(8))
     async def test_a_client_that_connects_as_the_port_closes_is_neither_forgotten_nor_waited_for(
         self, start_gateway: StartGateway, turns: int, monkeypatch: pytest.MonkeyPatch

@@ -3,6 +3,8 @@ wrong in the same form everywhere."""
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from local_stack.sse import Parser
@@ -58,6 +60,14 @@ class TestHead:
             client.get(path, method="HEAD")
             assert (await client.answer(to="HEAD")).status == code
 
+    async def test_of_a_stream_that_can_not_begin_yet_it_has_no_body_either(self, loopback: Loopback) -> None:
+        loopback.synced = False
+        async with raw_client(loopback.address) as client:
+            client.get("/api/events", method="HEAD")
+            assert (await client.answer(to="HEAD")).status == 200
+            client.get("/api/servers")
+            assert (await client.answer()).status == 503, "the connection goes on"
+
     async def test_of_a_stream_with_nothing_more_to_tell_it_is_as_final(self, loopback: Loopback) -> None:
         uid = uid_of("default/weather")
         *_, last = await loopback.tell(status("default/weather"), status("default/weather", Status.DELETED))
@@ -107,8 +117,9 @@ class TestConnections:
             head = await client.head()
             await until(lambda: loopback.figure("mcp_operator_streams") == 1, "the stream is open", every=0.01)
             await loopback.tell(status("default/weather"))
-            await loopback.gateway.stop()
-            rest = await client.closed()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(loopback.gateway.stop())
+                rest = await client.closed()
 
         assert head.header("connection") == "close"
         assert b"event: bye" in rest
@@ -141,8 +152,9 @@ class TestOldClients:
             client.get("/api/events", header, version="HTTP/1.0")
             head = await client.head()
             await until(lambda: loopback.figure("mcp_operator_streams") == 1, "the stream is open", every=0.01)
-            await loopback.gateway.stop()
-            messages = Parser().feed(await client.closed())
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(loopback.gateway.stop())
+                messages = Parser().feed(await client.closed())
 
         assert head.header("transfer-encoding") is head.header("content-length") is None
         assert head.header("connection") == "close"

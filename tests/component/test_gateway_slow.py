@@ -33,7 +33,7 @@ async def everybody_has_heard(loopback: Loopback, last: EventId) -> None:
     """Once whoever keeps up has heard everything up to here."""
     async with loopback.subscribe("/api/events") as other:
         await other.until("bookmark")
-    await until(lambda: loopback.gateway._streams._broadcaster.position.seq >= last.seq, "the broadcaster is there")
+    await until(lambda: loopback.gateway._streams._broadcaster.position.seq >= last.seq, "the broadcaster is there", every=0.01)
 
 
 async def test_a_reader_that_pauses_within_its_bounds_misses_nothing(start_gateway: StartGateway) -> None:
@@ -55,7 +55,7 @@ async def test_a_reader_that_pauses_within_its_bounds_misses_nothing(start_gatew
 async def test_past_its_bounds_it_gets_the_newest_of_what_is_said_anew_and_a_count_of_lines(
     start_gateway: StartGateway, bound: dict[str, float]
 ) -> None:
-    loopback = await start_gateway(**bound)
+    loopback = await start_gateway(heartbeat_seconds=0.4, **bound)
     mix: list[Event] = []
     for number in range(200):
         mix.append(progress("default/weather", number // 4))
@@ -73,7 +73,7 @@ async def test_past_its_bounds_it_gets_the_newest_of_what_is_said_anew_and_a_cou
         *_, last = await loopback.tell(*mix)
         await everybody_has_heard(loopback, last)
         if "backlog_seconds" in bound:
-            await until(lambda: loopback.gateway._streams._broadcaster.outdated >= last.seq, "all of it is too old")
+            await until(lambda: loopback.gateway._streams._broadcaster.outdated >= last.seq, "all of it is too old", every=0.01)
         heard = await reader.until("response")
         heard += await reader.take(2)
         [live_id] = await loopback.tell(status("default/weather"))
@@ -143,6 +143,25 @@ async def test_a_stopped_reader_costs_the_others_nothing(start_gateway: StartGat
             ids = await loopback.tell(*FULL)
             assert [message.id for message in await other.take(len(ids))] == [str(event_id) for event_id in ids]
         assert loopback.figure("mcp_operator_streams") == 3
+
+
+@pytest.mark.parametrize("earlier", [0, 4, 8, 9, 10, 12])
+async def test_an_object_whose_last_word_finds_no_room_is_over_all_the_same(start_gateway: StartGateway, earlier: int) -> None:
+    """How much fits differs: one of these is where only the last word doesn't."""
+    loopback = await start_gateway()
+    uid = uid_of("default/weather")
+    await loopback.tell(status("default/weather"))
+    async with slow_reader(loopback, f"/api/servers/{uid}/events") as reader:
+        await reader.until("bookmark")
+        for number in range(earlier):
+            [said] = await loopback.tell(status("default/weather", message=f"{number} {'x' * 11_000}"))
+            await everybody_has_heard(loopback, said)
+        [last_word] = await loopback.tell(status("default/weather", Status.DELETED, message="x" * 16_000))
+        await everybody_has_heard(loopback, last_word)
+        *heard, bye = await reader.rest()
+
+    assert [message.event for message in heard] == ["status"] * (earlier + 1)
+    assert (bye.event, bye.json["reason"], bye.id) == ("bye", "deleted", str(last_word))
 
 
 async def test_the_end_of_an_object_reaches_a_slow_reader_too(start_gateway: StartGateway) -> None:

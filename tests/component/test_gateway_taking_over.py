@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import os
 import re
 import socket
+from asyncio.trsock import TransportSocket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -59,17 +61,18 @@ async def socket_gateway(start_gateway: StartGateway) -> Loopback:
     return await start_gateway(engine=Engine.SOCKET)
 
 
+@pytest.mark.usefixtures("own_garbage")
 async def test_nothing_of_aiohttp_stays_with_an_open_stream(socket_gateway: Loopback, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     loopback, tasks, files = socket_gateway, len(asyncio.all_tasks()), open_files()
     async with connected(loopback) as (reader, writer):
         writer.write(b"GET /api/events HTTP/1.1\r\nHost: gateway\r\n\r\n")
         await reader.readuntil(b"event: bookmark")
-        await until(lambda: http_connections(loopback) == 0, "aiohttp takes the client for gone")
-        await until(lambda: len(asyncio.all_tasks()) == tasks, "no task is left")
+        await until(lambda: http_connections(loopback) == 0, "aiohttp takes the client for gone", every=0.01)
+        await until(lambda: len(asyncio.all_tasks()) == tasks, "no task is left", every=0.01)
         assert loopback.figure("mcp_operator_streams") == 1
-    await until(lambda: loopback.figure("mcp_operator_streams") == 0, "the stream has ended with its client")
-    await until(lambda: open_files() == files, "its file descriptor is closed")
+    await until(lambda: loopback.figure("mcp_operator_streams") == 0, "the stream has ended with its client", every=0.01)
+    await until(lambda: open_files() == files, "its file descriptor is closed", every=0.01)
 
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert [
@@ -79,19 +82,20 @@ async def test_nothing_of_aiohttp_stays_with_an_open_stream(socket_gateway: Loop
     ]
 
 
+@pytest.mark.usefixtures("own_garbage")
 async def test_a_thousand_streams_leave_nothing_behind(socket_gateway: Loopback) -> None:
     loopback, files = socket_gateway, open_files()
     for _ in range(10):
-        clients = [await asyncio.open_connection(*loopback.address) for _ in range(100)]
+        clients = await asyncio.gather(*(asyncio.open_connection(*loopback.address) for _ in range(100)))
         for _, writer in clients:
             writer.write(b"GET /api/events HTTP/1.1\r\nHost: gateway\r\n\r\n")
-        await until(lambda: loopback.figure("mcp_operator_streams") == 100, "all are open")
+        await until(lambda: loopback.figure("mcp_operator_streams") == 100, "all are open", every=0.01)
         for _, writer in clients:
             writer.close()
-        await until(lambda: loopback.figure("mcp_operator_streams") == 0, "all are gone")
+        await until(lambda: loopback.figure("mcp_operator_streams") == 0, "all are gone", every=0.01)
     gc.collect()
 
-    await until(lambda: open_files() == files, "every file descriptor is closed")
+    await until(lambda: open_files() == files, "every file descriptor is closed", every=0.01)
     assert not loopback.gateway._streams._broadcaster.streams
     assert not loopback.gateway._streams._broadcaster._expiring
     assert not list(loopback.gateway._streams._broadcaster._feeds)
@@ -100,7 +104,7 @@ async def test_a_thousand_streams_leave_nothing_behind(socket_gateway: Loopback)
 
 async def test_the_body_is_chunked_to_the_end(start_gateway: StartGateway) -> None:
     loopback = await start_gateway()
-    async with connected(loopback) as (reader, writer), asyncio.TaskGroup() as tasks:
+    async with asyncio.TaskGroup() as tasks, connected(loopback) as (reader, writer):
         writer.write(b"GET /api/events HTTP/1.1\r\nHost: gateway\r\n\r\n")
         head = await reader.readuntil(b"\r\n\r\n")
         opening = await one_chunk(reader)
@@ -138,16 +142,16 @@ async def test_a_client_that_closes_its_side_has_left(start_gateway: StartGatewa
         writer.write(b"GET /api/events HTTP/1.1\r\nHost: gateway\r\n\r\n")
         await reader.readuntil(b"event: bookmark")
         writer.write_eof()
-        await until(lambda: loopback.figure("mcp_operator_streams") == 0, "the stream has ended")
+        await until(lambda: loopback.figure("mcp_operator_streams") == 0, "the stream has ended", every=0.01)
 
 
 async def test_a_client_that_resets_has_left(start_gateway: StartGateway) -> None:
     loopback = await start_gateway()
     with socket.create_connection(loopback.address) as client:
         client.sendall(b"GET /api/events HTTP/1.1\r\nHost: gateway\r\n\r\n")
-        await until(lambda: loopback.figure("mcp_operator_streams") == 1, "the stream is open")
+        await until(lambda: loopback.figure("mcp_operator_streams") == 1, "the stream is open", every=0.01)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
-    await until(lambda: loopback.figure("mcp_operator_streams") == 0, "the stream has ended")
+    await until(lambda: loopback.figure("mcp_operator_streams") == 0, "the stream has ended", every=0.01)
     assert loopback.figure("mcp_operator_streams_ended_total", reason="left") == 1
 
 
@@ -161,6 +165,25 @@ async def test_kernel_memory_of_a_stream_is_bounded(socket_gateway: Loopback) ->
             assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) <= 2 * 4096
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 120_000
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+async def test_where_no_file_descriptor_is_left_the_client_is_cut_and_comes_back(
+    socket_gateway: Loopback, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def none_left(_: TransportSocket) -> socket.socket:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as full:
+        full.setattr(TransportSocket, "dup", none_left)
+        async with connected(socket_gateway) as (reader, writer):
+            writer.write(b"GET /api/events HTTP/1.1\r\nHost: gateway\r\n\r\n")
+            with suppress(ConnectionError):
+                answer = await reader.read()
+                assert answer.count(b"HTTP/1.1") <= 1, "one request has one answer"
+    async with socket_gateway.subscribe("/api/events") as again:
+        await again.until("bookmark")
+        assert socket_gateway.figure("mcp_operator_streams") == 1
+    assert "Traceback" not in caplog.text
 
 
 async def test_without_epoll_a_transport_carries_the_stream(start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch) -> None:

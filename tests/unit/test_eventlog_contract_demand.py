@@ -30,6 +30,7 @@ class TestDemand:
             (only(EventType.LOG, uid=uid_of("default/a")), ["a log"]),
             (only(EventType.LOG, servers=frozenset({status("default/a").server})), ["a log", "reborn log"]),
             (only(EventType.LOG, namespaces=frozenset({"team", "other"})), ["b log"]),
+            (only(EventType.LOG, servers=frozenset({status("default/a").server}), namespaces=frozenset({"team"})), []),
             (only(EventType.LOG, selector=Selector.parse("team=sea")), ["b log"]),
             (only(EventType.LOG, selector=Selector.parse("!team")), ["a log", "reborn log"]),
             (only(EventType.LOG, selector=Selector.parse("team"), namespaces=frozenset({"default"})), []),

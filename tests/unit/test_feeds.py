@@ -77,10 +77,15 @@ async def test_each_feed_gets_what_its_selection_wants(events: list[Event], sele
         wanted = feed.selection
         assert sorted_.get(feed, []) == [
             record
-            for record in records
+            for record in (records if wanted.uid is None else up_to_last_word(records, wanted.uid))
             if record.type in wanted.types and wanted.covers(record.subject) and passes(record, wanted)
         ]
     assert {feed.selection for feed in feeds} == set(selections)
+
+
+def up_to_last_word(records: list[Record], uid: str) -> list[Record]:
+    ends = [number for number, record in enumerate(records, start=1) if record.last_word and record.uid == uid]
+    return records[: ends[0]] if ends else records
 
 
 async def test_a_thousand_streams_of_two_filters_are_two_looks_at_each_event(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,6 +122,17 @@ async def test_only_streams_of_one_object_end_with_it_whatever_they_want_of_it(s
     [last_word] = await recorded([status("default/a", Status.DELETED)])
 
     assert list(feeds.ending(last_word)) == ([feed] if ends else [])
+
+
+async def test_a_line_behind_an_objects_last_word_is_for_those_who_go_on() -> None:
+    feeds = Feeds()
+    for selection in (Selection(uid=uid_of("default/a")), only(EventType.LOG, uid=uid_of("default/a")), EVERYTHING):
+        join(feeds, selection)
+    before, last_word, behind = records = await recorded(
+        [line("default/a", "bye"), status("default/a", Status.DELETED), line("default/a", "late")]
+    )
+
+    assert list(feeds.sort(records).values()) == [[before, last_word], [before], [before, last_word, behind]]
 
 
 async def test_a_feed_goes_with_its_last_stream() -> None:

@@ -223,11 +223,8 @@ class TestSince:
             ("366d", timedelta(days=366)),
         ],
     )
-    def test_a_duration_ends_now(self, text: str, ago: timedelta) -> None:
-        earliest = datetime.now(UTC)
-        since = ask(f"since={text}").since
-        assert isinstance(since, datetime)
-        assert earliest <= since + ago <= datetime.now(UTC)
+    def test_a_duration_is_one_whenever_it_is_asked_for(self, text: str, ago: timedelta) -> None:
+        assert ask(f"since={text}").since == ago
 
     @pytest.mark.parametrize(
         "text",

@@ -113,9 +113,9 @@ class Contract:
             raise ContractError(f"{what}: described are {sorted(content)}")
         if "json" in content_type and method != "HEAD":
             key = f"{path} {status} {content_type}"
-            schema = content[content_type].get("schema", {})
-            validator = self._answers.setdefault(key, self._validator(schema))
-            _validate(validator, json.loads(body))
+            if key not in self._answers:
+                self._answers[key] = self._validator(content[content_type].get("schema", {}))
+            _validate(self._answers[key], json.loads(body))
 
     def _response(self, method: str, path: str, status: int) -> Any:
         method = "get" if method == "HEAD" else method.lower()

@@ -7,9 +7,7 @@ looked through one by one.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterator
-from itertools import product
+from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from mcp_operator.eventlog.log import Selection
@@ -21,12 +19,17 @@ _Scope: TypeAlias = str | ServerName | None
 """What a listener listens to: one UID, one server's name, a namespace (as "namespace/"), or (None) all servers."""
 
 
+_Wish: TypeAlias = tuple[frozenset[EventType], int]
+"""Types of events, and lines of a container's past."""
+
+
 class Listeners:
     """A `Demand` that readers enter and leave. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._tails: dict[tuple[EventType, _Scope], dict[Selector | None, Counter[int]]] = {}
-        """How many listeners there are, by their selector and by how many lines of the past they want."""
+        self._wishes: dict[_Scope, dict[Selector | None, dict[_Wish, int]]] = {}
+        """How many listeners there are, by their selector and by what they want. One that names a hundred servers is in here a
+        hundred times, so there is little for each."""
         self._version = 0
         self._moved = asyncio.Event()
 
@@ -38,7 +41,7 @@ class Listeners:
         return any(True for _ in self._concerned(type_, server, uid, labels))
 
     def tail(self, server: ServerName, uid: str, labels: Labels = NO_LABELS) -> int:
-        return max((lines for tails in self._concerned(EventType.LOG, server, uid, labels) for lines in tails), default=0)
+        return max(self._concerned(EventType.LOG, server, uid, labels), default=0)
 
     async def changed(self, since: int) -> int:
         while self._version == since:
@@ -48,29 +51,31 @@ class Listeners:
     def count(self, selection: Selection, tail: int, listeners: int) -> None:
         """Have so many more, or fewer, listen to a selection."""
         news = False
-        for key in product(selection.types, _scopes(selection)):
-            by_selector = self._tails.setdefault(key, {})
-            news |= selection.selector not in by_selector
-            counts = by_selector.setdefault(selection.selector, Counter())
-            counts[tail] += listeners
-            if counts[tail] == 0:
-                del counts[tail]
-            if not counts:
-                news = True
+        wish = (selection.types, tail)
+        for scope in _scopes(selection):
+            by_selector = self._wishes.setdefault(scope, {})
+            wishes = by_selector.setdefault(selection.selector, {})
+            before = _types(wishes)
+            wishes[wish] = wishes.get(wish, 0) + listeners
+            if wishes[wish] == 0:
+                del wishes[wish]
+            news = news or _types(wishes) != before
+            if not wishes:
                 del by_selector[selection.selector]
             if not by_selector:
-                del self._tails[key]
+                del self._wishes[scope]
         if news:
             self._version += 1
             self._moved.set()
             self._moved = asyncio.Event()
 
-    def _concerned(self, type_: EventType, server: ServerName, uid: str, labels: Labels) -> Iterator[Counter[int]]:
-        """The listeners to one server's events of a type."""
+    def _concerned(self, type_: EventType, server: ServerName, uid: str, labels: Labels) -> Iterator[int]:
+        """For whoever listens to one server's events of a type: how many lines of the past they want."""
         for scope in (uid, server, f"{server.namespace}/", None):
-            for selector, tails in self._tails.get((type_, scope), {}).items():
-                if selector is None or selector.matches(labels):
-                    yield tails
+            for selector, wishes in self._wishes.get(scope, {}).items():
+                tails = [tail for types, tail in wishes if type_ in types]
+                if tails and (selector is None or selector.matches(labels)):
+                    yield from tails
 
 
 class Listener:
@@ -90,11 +95,20 @@ class Listener:
         self._listeners.count(self._selection, self._tail, -1)
 
 
+def _types(wishes: Mapping[_Wish, int]) -> frozenset[EventType]:
+    return frozenset[EventType]().union(*(types for types, _ in wishes))
+
+
 def _scopes(selection: Selection) -> list[_Scope]:
     if selection.uid is not None:
         return [selection.uid]
     if selection.servers is not None:
-        return list(selection.servers)
+        namespaces = selection.namespaces
+        return [
+            server
+            for server in selection.servers
+            if namespaces is None or isinstance(server, str) or server.namespace in namespaces
+        ]
     if selection.namespaces is not None:
         return [f"{namespace}/" for namespace in selection.namespaces]
     return [None]

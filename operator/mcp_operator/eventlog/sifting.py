@@ -45,6 +45,6 @@ def message_contains(data: bytes, text: str) -> bool:
     return text in message
 
 
-@lru_cache(256)
+@lru_cache(4096)
 def _escaped(text: str) -> bytes:
     return to_json(text)[1:-1]

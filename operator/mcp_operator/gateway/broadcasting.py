@@ -13,7 +13,7 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -39,6 +39,11 @@ _SHARED_SECONDS = 0.005
 _PASS_EVENTS = 512
 """Events that one pass writes at most."""
 
+_LEAST_PASS_EVENTS = 8
+
+_PASS_LOOKS = 10_000
+"""Where many filters look at each event a pass has fewer events: so many looks take some 20 milliseconds."""
+
 _TURN_STREAMS = 128
 """Streams written to between two turns of others: about a millisecond's worth."""
 
@@ -51,6 +56,9 @@ _LEAST_DRAINED_PER_SECOND = 20
 
 _BACK_OFF_SECONDS = 0.1
 """After a fault, so that one that stays doesn't keep the event loop busy."""
+
+_OVERDUE_SECONDS = 10
+"""How long a stream that is old enough may take to say so. Who takes a byte a second is cut then."""
 
 _STEPS_OF_AGE = 32
 
@@ -70,7 +78,8 @@ class _Piece(NamedTuple):
 
 class _Delivery(NamedTuple):
     streams: Sequence[Stream]
-    pieces: Sequence[_Piece]
+    pieces: Iterable[_Piece]
+    """Made when their turn has come: those of hundreds of feeds together may be very large."""
 
 
 class Broadcaster:
@@ -93,6 +102,10 @@ class Broadcaster:
         """All that are open, the oldest first."""
         self._feeds = Feeds()
         self._tasks: asyncio.TaskGroup
+        self._turn = 0
+        """Streams that were written to since others had their last turn."""
+        self._gone: dict[str, int] = {}
+        """UIDs of objects whose last word is in this pass, and its seq."""
         self._leaving: list[Stream] = []
         """Streams of feeds that are to end."""
         self._expiring: dict[int, set[Stream]] = {}
@@ -175,9 +188,10 @@ class Broadcaster:
         """End all streams, spread over so much time; those whose clients don't take it are cut some time later."""
         streams = list(self.streams)
         begin, ended = self._clock(), 0
-        rate = max(_LEAST_DRAINED_PER_SECOND, len(streams) / seconds if seconds else math.inf)
+        rate = max(_LEAST_DRAINED_PER_SECOND, len(streams) / seconds) if seconds else math.inf
         while ended < len(streams):
-            due = min(len(streams), 1 + int(min((self._clock() - begin) * rate, len(streams))))
+            passed = self._clock() - begin
+            due = min(len(streams), 1 + int(passed * rate)) if rate < math.inf else len(streams)
             for stream in streams[ended:due]:
                 self.end(stream, EndReason.SHUTDOWN)
             ended = due
@@ -229,15 +243,19 @@ class Broadcaster:
         leaving, self._leaving = self._leaving, []
         for stream in leaving:
             self.bid_farewell(stream, stream.ending or EndReason.ERROR)
+            if self._turn_is_over():
+                await asyncio.sleep(0)
         if self._clock() >= self._next_tick:
             await self._keep_time()
 
     async def _tell_news(self) -> None:
         begin = self._clock()
-        batch = await self._log.read(self.position, EVERYTHING, limit=_PASS_EVENTS)
+        limit = max(_LEAST_PASS_EVENTS, min(_PASS_EVENTS, _PASS_LOOKS // max(1, len(self._feeds))))
+        batch = await self._log.read(self.position, EVERYTHING, limit=limit)
         if isinstance(batch, Gap) or batch.dropped:
             self._scatter()
             return
+        self._gone = {record.uid: record.id.seq for record in batch.records if record.last_word}
         news = self._feeds.sort(batch.records)
         deliveries = [delivery for feed, records in news.items() for delivery in self._prepare(feed, records)]
         # Who joins from here on has heard it.
@@ -247,34 +265,45 @@ class Broadcaster:
         self._measure(batch.records, begin)
         for record in batch.records:
             if record.last_word:
-                for feed in self._feeds.ending(record):
-                    for stream in list(_streams_of(feed)):
-                        self.bid_farewell(stream, EndReason.DELETED, last=record.id.seq)
+                await self._end_with(record)
+
+    async def _end_with(self, last_word: Record) -> None:
+        """End the streams that are about nothing but an object that is gone."""
+        for feed in self._feeds.ending(last_word):
+            for stream in list(_streams_of(feed)):
+                self.bid_farewell(stream, EndReason.DELETED, last=last_word.id.seq)
+                if self._turn_is_over():
+                    await asyncio.sleep(0)
 
     def _prepare(self, feed: Feed, records: Sequence[Record]) -> Iterator[_Delivery]:
         """What the feed's streams of today get, before anybody else gets a turn."""
         feed.told = records[-1].id.seq
         feed.written = self._clock()
         for form, streams in feed.audiences.items():
-            yield _Delivery(list(streams), list(_pieces(records, form)))
+            yield _Delivery(list(streams), _pieces(records, form))
 
     async def _write(self, delivery: _Delivery) -> None:
         """Write to streams one after the other; those without room fall behind."""
-        streams, pieces = delivery
+        streams, pieces = delivery.streams, list(delivery.pieces)
         written = [0] * len(pieces)
-        for turn, stream in enumerate(streams, start=1):
+        for stream in streams:
             if stream.feed is not None:
                 for number, piece in enumerate(pieces):
                     written[number] += 1
                     if not stream.connection.send(piece.data):
                         self._fall_behind(stream, piece.seq)
                         break
-            if turn % _TURN_STREAMS == 0:
+            if self._turn_is_over():
                 await asyncio.sleep(0)
         for count, piece in zip(written, pieces, strict=True):
             self._metrics.sent(count * len(piece.data))
             for type_, records in piece.counts.items():
                 self._metrics.delivered(type_, count * records)
+
+    def _turn_is_over(self) -> bool:
+        """Whether others shall have a turn: so many streams have been written to since they had their last."""
+        self._turn = (self._turn + 1) % _TURN_STREAMS
+        return self._turn == 0
 
     def _measure(self, records: Sequence[Record], begin: float) -> None:
         now = self._clock()
@@ -282,6 +311,9 @@ class Broadcaster:
         for record in records:
             if record.observed is not None:
                 self._metrics.reached(now - record.observed)
+        self._note_when(now)
+
+    def _note_when(self, now: float) -> None:
         step = self._options.backlog_seconds / _STEPS_OF_AGE
         if now - self._passed[-1][0] >= step:
             self._passed.append((now, self.position.seq))
@@ -290,11 +322,15 @@ class Broadcaster:
         """Heartbeats, and the ends of streams that have been open for long enough."""
         now = self._clock()
         self._next_tick = now + self._tick_seconds
+        self._note_when(now)
         while len(self._passed) > 1 and self._passed[1][0] <= now - self._options.backlog_seconds:
             self._passed.popleft()
         for second in [second for second in self._expiring if second <= now]:
             for stream in list(self._expiring.get(second, ())):
-                self.end(stream, EndReason.AGE)
+                if second <= now - _OVERDUE_SECONDS:
+                    self.bid_farewell(stream, EndReason.AGE)
+                else:
+                    self.end(stream, EndReason.AGE)
         quiet = [feed for feed in self._feeds if now + self._tick_seconds >= feed.written + self._options.heartbeat_seconds]
         for delivery in [delivery for feed in quiet for delivery in self._beat(feed, now)]:
             await self._write(delivery)
@@ -312,6 +348,8 @@ class Broadcaster:
         """A stream's client has no room for more: what comes is not for it until it has."""
         self._leave_feed(stream)
         stream.position = stream.told = seq
+        if stream.selection.uid is not None and seq >= self._gone.get(stream.selection.uid, math.inf):
+            stream.ending = stream.ending or EndReason.DELETED  # it has its last word, and the log says that only once
         self._catch_up(stream, None, asked_until=0)
 
     def _scatter(self) -> None:

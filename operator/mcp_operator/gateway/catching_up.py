@@ -74,7 +74,9 @@ class CatchUp:
             if stream.ended:
                 return
             if stream.ending is not None or self._complete:
-                self._broadcaster.bid_farewell(stream, stream.ending or EndReason.DELETED)
+                # All of it has been sent, also if nothing of the end was wanted: who comes back has heard it.
+                last = stream.position if stream.ending is None else None
+                self._broadcaster.bid_farewell(stream, stream.ending or EndReason.DELETED, last=last)
                 return
             if stream.position == self._broadcaster.position.seq and stream.connection.ready:
                 self._broadcaster.join(stream)

@@ -77,9 +77,9 @@ class StreamHandlers:
         self._admission = admission
         self._metrics = metrics
         self._default_namespace = default_namespace
-        self._pages = Pages(log=log, synced=synced)
         self._reused = Reused(log)
         self._broadcaster = Broadcaster(log, self._reused, options=options, metrics=metrics)
+        self._pages = Pages(log=log, synced=synced, turn=self._broadcaster.turn)
         self._connections = Connections(engine=options.engine, stall_seconds=options.stall_seconds)
         self._broadcasting: asyncio.Task[None] | None = None
         self._openings = _Openings()
@@ -223,7 +223,8 @@ class StreamHandlers:
         response = web.StreamResponse(headers=_HEADERS)
         with suppress(ConnectionError):
             await response.prepare(request)
-            await response.write(hello + bye_frame(time=now, retry_ms=retry, cursor=None, reason=reason))
+            if request.method != hdrs.METH_HEAD:
+                await response.write(hello + bye_frame(time=now, retry_ms=retry, cursor=None, reason=reason))
         return response
 
 

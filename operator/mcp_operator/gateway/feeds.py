@@ -16,8 +16,10 @@ from mcp_operator.model.servers import ServerName
 if TYPE_CHECKING:
     from mcp_operator.gateway.streaming import Stream
 
-_Scope: TypeAlias = tuple[EventType, str | ServerName | None]
-"""A type of events, and whose: one UID's, one name's, a namespace's (as "namespace/"), or (None) everybody's."""
+_Scope: TypeAlias = str | ServerName | None
+"""Whose events: one UID's, one name's, a namespace's (as "namespace/"), or (None) everybody's."""
+
+_NONE: Mapping[Feed, None] = {}
 
 
 class FrameForm(NamedTuple):
@@ -50,7 +52,11 @@ class Feeds:
 
     def __init__(self) -> None:
         self._by_selection: dict[Selection, Feed] = {}
-        self._by_scope: dict[_Scope, dict[Feed, None]] = {}
+        self._by_scope: Mapping[EventType, dict[_Scope, Feed | dict[Feed, None]]] = {type_: {} for type_ in EventType}
+        """Most scopes have one feed, which may be in a hundred of them."""
+
+    def __len__(self) -> int:
+        return len(self._by_selection)
 
     def __iter__(self) -> Iterator[Feed]:
         return iter(self._by_selection.values())
@@ -60,8 +66,14 @@ class Feeds:
         feed = self._by_selection.get(stream.selection)
         if feed is None:
             feed = self._by_selection[stream.selection] = Feed(stream.selection, position=position, now=now)
-            for scope in _scopes(stream.selection):
-                self._by_scope.setdefault(scope, {})[feed] = None
+            for by_scope, scope in self._places(stream.selection):
+                match by_scope.get(scope):
+                    case None:
+                        by_scope[scope] = feed
+                    case Feed() as other:
+                        by_scope[scope] = {other: None, feed: None}
+                    case feeds:
+                        feeds[feed] = None
         stream.selection = feed.selection  # equal ones become one object
         feed.told = min(feed.told, told)
         feed.audiences.setdefault(stream.form, {})[stream] = None
@@ -77,46 +89,62 @@ class Feeds:
         if feed.audiences:
             return
         del self._by_selection[feed.selection]
-        for scope in _scopes(feed.selection):
-            feeds = self._by_scope[scope]
+        for by_scope, scope in self._places(feed.selection):
+            feeds = by_scope[scope]
+            if isinstance(feeds, Feed):
+                del by_scope[scope]
+                continue
             del feeds[feed]
-            if not feeds:
-                del self._by_scope[scope]
+            if len(feeds) == 1:
+                [by_scope[scope]] = feeds
 
     def sort(self, records: Iterable[Record]) -> Mapping[Feed, list[Record]]:
-        """Which of these events each feed wants, in order. Feeds that want none are left out."""
+        """Which of these events each feed wants, in order. Feeds that want none are left out.
+
+        For those of one object nothing comes behind its last word, though a log may have taken in a line of it later.
+        """
         wanted: dict[Feed, list[Record]] = {}
+        gone: set[str] = set()
         for record in records:
+            over = record.uid in gone
             for feed in self._concerned(record):
+                if over and feed.selection.uid is not None:
+                    continue
                 if feed.selection.covers(record.subject) and passes(record, feed.selection):
                     wanted.setdefault(feed, []).append(record)
+            if record.last_word:
+                gone.add(record.uid)
         return wanted
 
     def ending(self, record: Record) -> Iterable[Feed]:
         """The feeds that are about nothing but the object whose last word this is, whatever types they want."""
-        feeds = {feed: None for type_ in EventType for feed in self._by_scope.get((type_, record.uid), ())}
+        feeds = {feed: None for type_ in EventType for feed in self._of(type_, record.uid)}
         return [feed for feed in feeds if feed.selection.uid == record.uid and feed.selection.covers(record.subject)]
 
     def _concerned(self, record: Record) -> Iterator[Feed]:
         server = record.server
-        found = [
-            feeds
-            for scope in (record.uid, server, f"{server.namespace}/", None)
-            if (feeds := self._by_scope.get((record.type, scope))) is not None
-        ]
+        scopes = (record.uid, server, f"{server.namespace}/", None)
+        found = [feeds for scope in scopes if (feeds := self._of(record.type, scope))]
         if len(found) == 1:
             return iter(found[0])
         return iter({feed: None for feeds in found for feed in feeds})
 
+    def _of(self, type_: EventType, scope: _Scope) -> Mapping[Feed, None]:
+        feeds = self._by_scope[type_].get(scope, _NONE)
+        return {feeds: None} if isinstance(feeds, Feed) else feeds
+
+    def _places(self, selection: Selection) -> Iterator[tuple[dict[_Scope, Feed | dict[Feed, None]], _Scope]]:
+        """Where the feed of a selection is to be found."""
+        for type_ in selection.types:
+            for scope in _scopes(selection):
+                yield self._by_scope[type_], scope
+
 
 def _scopes(selection: Selection) -> list[_Scope]:
-    whose: list[str | ServerName | None]
     if selection.uid is not None:
-        whose = [selection.uid]
-    elif selection.servers is not None:
-        whose = list(selection.servers)
-    elif selection.namespaces is not None:
-        whose = [f"{namespace}/" for namespace in selection.namespaces]
-    else:
-        whose = [None]
-    return [(type_, scope) for type_ in selection.types for scope in whose]
+        return [selection.uid]
+    if selection.servers is not None:
+        return list(selection.servers)
+    if selection.namespaces is not None:
+        return [f"{namespace}/" for namespace in selection.namespaces]
+    return [None]

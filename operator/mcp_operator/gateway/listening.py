@@ -26,6 +26,8 @@ from mcp_operator.gateway.taking_turns import Turns
 logger = logging.getLogger(__name__)
 
 _HANDSHAKE_SECONDS = 10
+_FAREWELL_SECONDS = 5
+"""For a TLS client to answer that the connection is closed, before it is cut."""
 _BACKLOG = 4096
 """Connections that the kernel holds until they are accepted: after a restart all subscribers come back at once."""
 _ACCEPTED_AT_ONCE = 32
@@ -87,6 +89,7 @@ class Connection(web.RequestHandler):
             max_line_size=limits.line_bytes,
             max_field_size=limits.line_bytes,
             max_headers=limits.headers,
+            auto_decompress=False,  # no handler reads a body; a false claim of compression would be an error in the log
             lingering_time=limits.body_seconds,
         )
         self._limits = limits
@@ -144,7 +147,8 @@ class Connection(web.RequestHandler):
 
     def _receive(self, data: bytes) -> None:
         super().data_received(data)
-        if not self.awaits_request:
+        # With the last of a TLS handshake a part of the first request may come, before aiohttp waits for it.
+        if self._request_count > 0 and not self.awaits_request:
             self._stop_head_timer()
             self._head_bytes = 0
             return
@@ -251,6 +255,7 @@ class Listener(web.BaseSite):
             self._wanted_port,
             ssl=self._ssl_context,
             ssl_handshake_timeout=None if self._ssl_context is None else _HANDSHAKE_SECONDS,
+            ssl_shutdown_timeout=None if self._ssl_context is None else _FAREWELL_SECONDS,
             backlog=self._backlog,  # asyncio also accepts as many at once
         )
         for listening in self._server.sockets:

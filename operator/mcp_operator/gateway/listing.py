@@ -6,6 +6,7 @@ from aiohttp import web
 
 from mcp_operator.eventlog.encoding import to_json
 from mcp_operator.eventlog.log import EventLog, Record, Selection, ServerSnapshot
+from mcp_operator.gateway.bodies import LongBody
 from mcp_operator.gateway.filtering import choose_servers
 from mcp_operator.gateway.naming import current, selection_of, unknown_server
 from mcp_operator.gateway.problems import not_ready
@@ -58,6 +59,7 @@ def _event_json(record: Record | None) -> bytes:
     return b"null" if record is None else record.data
 
 
-def json_response(body: bytes) -> web.Response:
-    """An answer of JSON that is encoded already."""
-    return web.Response(body=body + b"\n", content_type="application/json", headers={"Cache-Control": "no-store"})
+def json_response(body: bytes | LongBody) -> web.Response:
+    """An answer of JSON that is encoded already; a long body has its own line end."""
+    whole = body + b"\n" if isinstance(body, bytes) else body
+    return web.Response(body=whole, content_type="application/json", headers={"Cache-Control": "no-store"})

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 
 from mcp_operator.eventlog.log import EventId, Gap
 from mcp_operator.gateway import framing
@@ -22,8 +23,8 @@ class Opening:
     """Where events go on behind it."""
     anew: bool = False
     """Whether its client has an id to come back with only once all of the beginning is sent; else its cursor is continued."""
-    pieces: Sequence[Piece] = ()
-    """What is sent before the events."""
+    pieces: Iterable[Piece] = ()
+    """What is sent before the events, to be gone through once."""
     complete: bool = False
     """Whether nothing will follow: the one object that the stream is about is gone."""
 
@@ -46,15 +47,14 @@ async def begin_anew(reused: Reused, subscription: Subscription, metrics: Stream
     """Begin with a snapshot: for the first time, or because history can't be continued for this reason."""
     snapshot = await reused.snapshot(subscription)
     position = snapshot.position
-    pieces: list[Piece] = []
+    reset: list[Piece] = []
     if reason is not None:
         metrics.reset(reason)
-        pieces.append((framing.reset_frame(time=_now(), cursor=position, reason=reason, named=subscription.named), None))
-    pieces += snapshot.pieces
-    pieces.append((framing.bookmark_frame(time=_now(), cursor=position), position.seq))
+        reset.append((framing.reset_frame(time=_now(), cursor=position, reason=reason, named=subscription.named), None))
+    bookmark = (framing.bookmark_frame(time=_now(), cursor=position), position.seq)
     for type_, count in snapshot.counts.items():
         metrics.delivered(type_, count)
-    return Opening(position=position, anew=True, pieces=pieces, complete=snapshot.complete)
+    return Opening(position=position, anew=True, pieces=chain(reset, snapshot.pieces(), [bookmark]), complete=snapshot.complete)
 
 
 def _now() -> datetime:

@@ -7,7 +7,7 @@
      "dropped": [{"types", "count", "after", "before"} ...],
      "more": false}                      whether the next page has something at once
 
-It is made of the log's own bytes, and never holds more of them than PAGE_BYTES and one event.
+It is made of the log's own bytes, and never has more events than fit into PAGE_BYTES and one; a snapshot is as long as it is.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from aiohttp import hdrs, web
 
 from mcp_operator.eventlog.encoding import to_json
 from mcp_operator.eventlog.log import Batch, EventId, EventLog, Gap, Record
+from mcp_operator.gateway.bodies import SNAPSHOT_MARK, EventArray, LongBody
 from mcp_operator.gateway.listing import json_response
 from mcp_operator.gateway.naming import told_by
 from mcp_operator.gateway.problems import not_ready
@@ -44,8 +45,13 @@ _MALFORMED = "malformed"
 class Pages:
     """Answers requests for pages, and ends those that wait when the gateway stops."""
 
-    def __init__(self, *, log: EventLog, synced: Callable[[], bool]) -> None:
+    def __init__(self, *, log: EventLog, synced: Callable[[], bool], turn: asyncio.Semaphore) -> None:
+        """
+        Args:
+            turn: held while the log is read, as by the streams that are behind.
+        """
         self._log = log
+        self._turn = turn
         self._synced = synced
         self._waiting: set[asyncio.Timeout] = set()
         self._ending = False
@@ -82,12 +88,12 @@ class Pages:
         snapshot = await self._log.snapshot(settled.selection, tail=settled.tail)
         cursor = snapshot.position
         reset = None if reason is None else {"reason": reason, "cursor": str(cursor)}
-        events = (b'%b,"snapshot":true}' % record.data[:-1] for record in told_by(snapshot, settled.selection))
-        return _response(b"[%b]" % b",".join(events), reset=reset, served=cursor, page=_Page(cursor, settled))
+        events = EventArray(list(told_by(snapshot, settled.selection)), SNAPSHOT_MARK)
+        return _response(events, reset=reset, served=cursor, page=_Page(cursor, settled))
 
     async def _continued(self, settled: Subscription, cursor: EventId) -> web.Response:
         page = _Page(cursor, settled)
-        gap = await page.read_on(self._log)
+        gap = await page.read_on(self._log, self._turn)
         if gap is None and page.empty and settled.wait_seconds and not self._ending:
             gap = await self._wait(page, settled.wait_seconds)
         if gap is not None and page.empty:
@@ -116,7 +122,7 @@ class Pages:
             earliest = clock() + _PAUSE_SECONDS
             await self._log.wait(page.position, page.selection)
             await asyncio.sleep(max(0, earliest - clock()))
-            gap = await page.read_on(self._log)
+            gap = await page.read_on(self._log, self._turn)
         return gap
 
 
@@ -141,10 +147,11 @@ class _Page:
         """Whether there is nothing yet that would be worth an answer."""
         return not (self.records or self.dropped or self._ended)
 
-    async def read_on(self, log: EventLog) -> Gap | None:
+    async def read_on(self, log: EventLog, turn: asyncio.Semaphore) -> Gap | None:
         """Take in what there is, up to the head of the log or until the page is full. A gap ends it as well."""
         while not (self.more or self._ended):
-            answer = await log.read(self.position, self.selection, limit=_BATCH_EVENTS)
+            async with turn:
+                answer = await log.read(self.position, self.selection, limit=_BATCH_EVENTS)
             if isinstance(answer, Gap):
                 self.more = not self.empty
                 return answer
@@ -177,14 +184,13 @@ class _Page:
             self.dropped.append({"types": sorted(news), "count": None, "after": str(self.position), "before": str(before)})
 
 
-def _response(snapshot: bytes, *, reset: object, served: EventId, page: _Page) -> web.Response:
-    body = b'{"events":[%b],"next":%b,"reset":%b,"snapshot":%b,"dropped":%b,"more":%b}' % (
-        b",".join([record.data for record in page.records]),
-        to_json(str(page.position)),
-        to_json(reset),
+def _response(snapshot: bytes | EventArray, *, reset: object, served: EventId, page: _Page) -> web.Response:
+    body = LongBody(
+        b'{"events":',
+        EventArray(page.records),
+        b',"next":%b,"reset":%b,"snapshot":' % (to_json(str(page.position)), to_json(reset)),
         snapshot,
-        to_json(page.dropped),
-        to_json(page.more),
+        b',"dropped":%b,"more":%b}\n' % (to_json(page.dropped), to_json(page.more)),
     )
     response = json_response(body)
     response.headers["Event-Cursor"] = str(served)

@@ -7,6 +7,7 @@ may be given only once the log tells of the whole cluster.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from mcp_operator.eventlog.log import EventId, EventLog, Gap, GapReason, Selection
 from mcp_operator.gateway.naming import current, unknown_server
@@ -20,6 +21,8 @@ async def cursor_of(subscription: Subscription, log: EventLog) -> EventId | None
             return subscription.cursor
         case Earliest():
             return await log.position(None, subscription.selection)
+        case timedelta() as ago:
+            return await log.position(datetime.now(UTC) - ago, subscription.selection)
         case time:
             return await log.position(time, subscription.selection)
 

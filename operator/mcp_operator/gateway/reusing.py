@@ -11,9 +11,10 @@ import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Generic, TypeAlias, TypeVar
 
-from mcp_operator.eventlog.log import Batch, EventId, EventLog, Gap, Selection
+from mcp_operator.eventlog.log import Batch, EventId, EventLog, Gap, Record, Selection
 from mcp_operator.gateway import framing
 from mcp_operator.gateway.naming import told_by
 from mcp_operator.gateway.subscribing import Subscription
@@ -27,6 +28,9 @@ _BATCH_EVENTS = 512
 
 _KEPT = 16
 """Batches and snapshots that are kept for others, each."""
+
+_KEPT_LINES = 1_000
+"""Log lines of a snapshot that is kept; one with more would keep what the log has long let go."""
 
 Piece: TypeAlias = tuple[bytes, int | None]
 """Frames joined, and the seq of the last id in them, if there is one."""
@@ -54,13 +58,21 @@ class SharedBatch:
 
 @dataclass(frozen=True, slots=True)
 class SharedSnapshot:
-    """What is known at a position, in frames."""
+    """What is known at a position."""
 
     position: EventId
-    pieces: Sequence[Piece]
+    newest: Sequence[Piece]
+    """The newest events of each server, in frames."""
+    lines: Sequence[Record]
+    named: bool
     counts: Mapping[EventType, int]
     complete: bool
     """Whether nothing will follow: the one object that it is about is gone."""
+
+    def pieces(self) -> Iterator[Piece]:
+        """All of it in frames. A subscriber may ask for very many lines and take them slowly: their frames are made as they
+        are sent, so what it holds until then is the log's own records."""
+        return joined(chain(self.newest, _snapshot_frames(self.lines, named=self.named)))
 
 
 class Reused:
@@ -94,14 +106,23 @@ class Reused:
             return shared
         snapshot = await self._log.snapshot(selection, tail=tail)
         records = list(told_by(snapshot, selection))
+        lines = [record for record in records if record.type is EventType.LOG]
+        newest = (record for record in records if record.type is not EventType.LOG)
         shared = SharedSnapshot(
             position=snapshot.position,
-            pieces=list(joined((framing.snapshot_frame(record, named=named), None) for record in records)),
+            newest=list(joined(_snapshot_frames(newest, named=named))),
+            lines=lines,
+            named=named,
             counts=Counter(record.type for record in records),
             complete=selection.uid is not None and all(server.deleted for server in snapshot.servers),
         )
-        self._snapshots.keep((snapshot.position, selection, tail, named), shared)
+        if len(lines) <= _KEPT_LINES:
+            self._snapshots.keep((snapshot.position, selection, tail, named), shared)
         return shared
+
+
+def _snapshot_frames(records: Iterable[Record], *, named: bool) -> Iterator[Piece]:
+    return ((framing.snapshot_frame(record, named=named), None) for record in records)
 
 
 def joined(frames: Iterable[Piece]) -> Iterator[Piece]:

@@ -47,8 +47,8 @@ class SocketConnection:
             sent = os.write(self._fd, data)
         except BlockingIOError:
             sent = 0
-        except OSError:
-            self._sockets.soon(self.on_event, select.EPOLLERR)
+        except OSError as error:
+            self._sockets.soon(self._fail, error.errno)
             return False
         if sent == len(data):
             return True
@@ -70,15 +70,11 @@ class SocketConnection:
         self._close()
 
     def on_event(self, mask: int) -> None:
-        """What epoll says of it, or what a write has shown."""
+        """What epoll says of it."""
         if self._fd < 0:
             return
         if mask & _GONE:
-            stalled = mask & select.EPOLLERR != 0 and self._error() == errno.ETIMEDOUT
-            listened = self._lingering is None
-            self._close()
-            if listened:
-                self.owner.on_lost(stalled=stalled)
+            self._fail(self._error() if mask & select.EPOLLERR else None)
         elif self._rest is not None:
             self._send_rest(self._rest)
 
@@ -87,14 +83,23 @@ class SocketConnection:
             rest = rest[os.write(self._fd, rest) :]
         except BlockingIOError:
             return
-        except OSError:
-            self.on_event(select.EPOLLERR)
+        except OSError as error:
+            self._fail(error.errno)
             return
         self._rest = rest if len(rest) else None
         if self._rest is None and self._lingering is None:
             self.owner.on_drained()
         elif self._rest is None:
             self._say_no_more()
+
+    def _fail(self, error: int | None) -> None:
+        """It is of no use any more, for the reason that the kernel gives, to a write or when it is asked, and only once."""
+        if self._fd < 0:
+            return
+        listened = self._lingering is None
+        self._close()
+        if listened:
+            self.owner.on_lost(stalled=error == errno.ETIMEDOUT)
 
     def _error(self) -> int:
         """What went wrong, as the kernel says it."""
@@ -134,10 +139,18 @@ class Sockets:
         self._loop.add_reader(self._epoll.fileno(), self._poll)
 
     def adopt(self, fd: int, *, chunked: bool, owner: Owner) -> SocketConnection:
-        """Make a connection of a non-blocking TCP socket's file descriptor, which belongs to it from now on."""
+        """Make a connection of a non-blocking TCP socket's file descriptor, which belongs to it from now on.
+
+        Raises:
+            ConnectionError: the kernel watches no more of them, or all are closed already; this one is closed.
+        """
         connection = SocketConnection(self, fd, chunked=chunked, owner=owner)
+        try:
+            self._epoll.register(fd, _INTEREST)
+        except (OSError, ValueError) as error:
+            os.close(fd)
+            raise ConnectionAbortedError("the stream's connection can't be watched") from error
         self._connections[fd] = connection
-        self._epoll.register(fd, _INTEREST)
         return connection
 
     @property
@@ -148,8 +161,8 @@ class Sockets:
     def later(self, seconds: float, close: Callable[[], None]) -> asyncio.TimerHandle:
         return self._loop.call_later(seconds, close)
 
-    def soon(self, tell: Callable[[int], None], mask: int) -> None:
-        self._loop.call_soon(tell, mask)
+    def soon(self, fail: Callable[[int | None], None], error: int | None) -> None:
+        self._loop.call_soon(fail, error)
 
     def close(self, fd: int) -> None:
         """Close one connection's file descriptor."""

@@ -52,8 +52,8 @@ class Earliest(Enum):
 
 EARLIEST: Literal[Earliest.EARLIEST] = Earliest.EARLIEST
 
-Since: TypeAlias = datetime | Earliest
-"""From when on events are wanted: appended at this time (in UTC) or later, or all that are held."""
+Since: TypeAlias = datetime | timedelta | Earliest
+"""From when on events are wanted: appended at this time (in UTC) or later, so long ago at most, or all that are held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,24 +152,26 @@ def _since(parameters: Mapping[str, str]) -> Since | None:
         return None
     if value == EARLIEST.value:
         return EARLIEST
-    time = _time_before(value) or _time(value)
-    if time is None:
+    since: Since | None = _duration(value)
+    if since is None:
+        since = _time(value)
+    if since is None:
         expected = (
             f"a time as RFC 3339 writes it (2026-11-23T08:15:00Z), a duration such as 30s, 5m, 1h30m or 1d (at most "
             f"{_LONGEST.days}d), or earliest"
         )
         raise bad_parameter("since", value, expected=expected)
-    return time
+    return since
 
 
-def _time_before(value: str) -> datetime | None:
-    """When a duration that ends now began; None if it is none, or too long."""
+def _duration(value: str) -> timedelta | None:
+    """None if it is none, or too long."""
     match = _DURATION.fullmatch(value)
     if match is None:
         return None
     days, hours, minutes, seconds = (int(count or 0) for count in match.groups())
     duration = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-    return datetime.now(UTC) - duration if duration <= _LONGEST else None
+    return duration if duration <= _LONGEST else None
 
 
 def _time(value: str) -> datetime | None:

@@ -35,7 +35,8 @@ class Connections:
         The handler returns the response then, after `pump` if it is a `ResponseConnection`.
 
         Raises:
-            ConnectionError: the client is gone, or doesn't even take the headers.
+            ConnectionError: the client is gone, or doesn't even take the headers, or there is no file descriptor left: the
+                connection is closed.
         """
         transport = request.transport
         if transport is None or transport.is_closing():
@@ -46,15 +47,20 @@ class Connections:
             return ResponseConnection(request, response, owner=owner)
         chunked = request.version >= HttpVersion11
         if self._sockets is None or transport.get_extra_info("sslcontext") is not None:
-            connection = TransportConnection(transport, chunked=chunked, owner=owner)
+            paused = request.protocol.writing_paused
+            connection = TransportConnection(transport, paused=paused, chunked=chunked, owner=owner)
             request.protocol.transport = None  # or else it would be closed
             request.protocol.connection_lost(None)
             return connection
         if transport.get_write_buffer_size() > 0:
             transport.abort()
             raise ConnectionAbortedError("the client doesn't take the headers")
-        descriptor = plain.dup().detach()
-        transport.abort()
+        try:
+            descriptor = plain.dup().detach()
+        except OSError as error:
+            raise ConnectionAbortedError("no file descriptor is left for the stream") from error
+        finally:
+            transport.abort()
         return self._sockets.adopt(descriptor, chunked=chunked, owner=owner)
 
     async def close(self) -> None:

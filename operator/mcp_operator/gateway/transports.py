@@ -10,14 +10,18 @@ class TransportConnection(asyncio.Protocol):
 
     __slots__ = ("_finishing", "_paused", "_transport", "chunked", "owner")
 
-    def __init__(self, transport: asyncio.Transport, *, chunked: bool, owner: Owner) -> None:
+    def __init__(self, transport: asyncio.Transport, *, paused: bool, chunked: bool, owner: Owner) -> None:
+        """
+        Args:
+            paused: whether the transport has told its protocol until now that it has no room: it doesn't say so again.
+        """
         self._transport = transport
-        self._paused = False
+        self._paused = paused
         self._finishing: asyncio.TimerHandle | None = None
         self.chunked = chunked
         self.owner = owner
-        transport.set_write_buffer_limits(high=QUEUED_BYTES)
         transport.set_protocol(self)
+        transport.set_write_buffer_limits(high=QUEUED_BYTES)  # tells the protocol if there is more already
 
     @property
     def ready(self) -> bool:
