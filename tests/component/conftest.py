@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -17,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from local_stack.sse import Message, Parser
 from mcp_operator.eventlog.log import EventId, EventLog
 from mcp_operator.eventlog.memory import MemoryLog
+from mcp_operator.gateway.listening import ConnectionLimits
 from mcp_operator.gateway.options import Engine, HttpOptions, StreamOptions
 from mcp_operator.gateway.serving import Gateway
 from mcp_operator.model.events import Event
@@ -117,6 +119,9 @@ class Loopback:
 
 StartGateway: TypeAlias = Callable[..., Awaitable[Loopback]]
 
+one_engine = pytest.mark.parametrize("start_gateway", [Engine.SOCKET], indirect=True)
+"""For stories that open no stream: what else the gateway answers never comes to where the engines differ."""
+
 
 @pytest.fixture(params=list(Engine))
 async def start_gateway(request: pytest.FixtureRequest) -> AsyncIterator[StartGateway]:
@@ -153,6 +158,44 @@ async def start_gateway(request: pytest.FixtureRequest) -> AsyncIterator[StartGa
             return started
 
         yield start
+
+
+StartStrict: TypeAlias = Callable[..., Awaitable[Loopback]]
+
+
+@pytest.fixture
+async def start_strict() -> AsyncIterator[StartStrict]:
+    """Start a gateway with given limits of connections."""
+    async with AsyncExitStack() as stack:
+
+        async def start(*, log: MemoryLog | None = None, heartbeat_seconds: float = 60, **limits: Any) -> Loopback:
+            registry = CollectorRegistry()
+            log = log or MemoryLog(capacity=10_000)
+            gateway = Gateway(
+                log=log,
+                synced=lambda: True,
+                registry=registry,
+                http=HttpOptions(host="127.0.0.1", port=0, health_port=0),
+                streams=StreamOptions(heartbeat_seconds=heartbeat_seconds, drain_seconds=0),
+                connections=ConnectionLimits(**limits),
+            )
+            session = await stack.enter_async_context(aiohttp.ClientSession())
+            ports = await gateway.start()
+            stack.push_async_callback(gateway.stop)
+            url, health_url = (f"http://127.0.0.1:{port}" for port in (ports.gateway, ports.health))
+            return Loopback(log=log, gateway=gateway, session=session, registry=registry, url=url, health_url=health_url)
+
+        yield start
+
+
+@pytest.fixture
+def own_garbage() -> Iterator[None]:
+    """A collection within the test looks through what the test has made, not through what thousands of tests before it left."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @pytest.fixture

@@ -93,12 +93,13 @@ class RawClient:
         return chunk
 
     async def closed(self) -> bytes:
-        """What comes until the other side closes, however it does that."""
+        """What comes until the other side closes, however it does that; then this side closes too."""
         received = b""
         async with asyncio.timeout(PATIENCE_SECONDS):
             with suppress(ConnectionError):
                 while piece := await self.reader.read(65536):
                     received += piece
+        self.writer.close()
         return received
 
 

@@ -15,11 +15,12 @@ from mcp_operator.gateway.options import HttpOptions, StreamOptions
 from mcp_operator.gateway.serving import Gateway
 from mcp_operator.model.events import EventType
 from mcp_operator.model.statuses import Status
-from tests.component.conftest import Loopback, StartGateway, Subscriber
+from tests.component.conftest import Loopback, StartGateway, Subscriber, one_engine
 from tests.events import line, metrics, progress, status, uid_of
 from tests.waiting import until
 
 
+@one_engine
 class TestServers:
     async def test_the_list_has_a_snapshot_of_each_server_and_a_cursor(self, loopback: Loopback) -> None:
         *_, last = await loopback.tell(
@@ -139,6 +140,7 @@ BAD_REQUESTS: list[tuple[str, int, dict[str, Any]]] = [
 ]
 
 
+@one_engine
 class TestProblems:
     @pytest.mark.parametrize(("path", "code", "said"), BAD_REQUESTS, ids=[path[:50] for path, *_ in BAD_REQUESTS])
     async def test_a_bad_request_is_told_what_would_be_right(
@@ -343,7 +345,7 @@ class TestStopping:
             opening = tasks.create_task(loopback.session.get(loopback.url + "/api/servers/weather/events"))
             await log.asked.wait()
             tasks.create_task(loopback.gateway.stop())
-            await until(lambda: loopback.gateway._streams._ending, "the gateway is stopping")
+            await until(lambda: loopback.gateway._streams._ending, "the gateway is stopping", every=0.01)
             log.answered.set()
             async with await opening as response:
                 *_, bye = await Subscriber(response).rest()

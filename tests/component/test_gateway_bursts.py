@@ -9,9 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from tests.component.conftest import Loopback
+from tests.component.conftest import Loopback, StartStrict
 from tests.component.raw_http import RawClient, raw_client
-from tests.component.test_gateway_limits import StartStrict, start_strict  # noqa: F401 - a fixture
 
 CONNECTIONS = 400
 """Some times as many as are read in one turn of the event loop."""
@@ -50,7 +49,7 @@ async def send_together(clients: Sequence[RawClient], *pieces: str) -> None:
     ],
     ids=["whole", "in pieces", "in many pieces"],
 )
-async def test_each_gets_its_own_answer(start_strict: StartStrict, pieces: Sequence[str]) -> None:  # noqa: F811 - the fixture
+async def test_each_gets_its_own_answer(start_strict: StartStrict, pieces: Sequence[str]) -> None:
     loopback = await start_strict()
     async with connected(loopback, CONNECTIONS) as clients:
         await send_together(clients, *pieces)
@@ -60,7 +59,7 @@ async def test_each_gets_its_own_answer(start_strict: StartStrict, pieces: Seque
     assert [f"default:s{number}:" in answer.problem["detail"] for number, answer in enumerate(answers)] == [True] * CONNECTIONS
 
 
-async def test_two_requests_of_one_connection_are_answered_in_their_order(start_strict: StartStrict) -> None:  # noqa: F811
+async def test_two_requests_of_one_connection_are_answered_in_their_order(start_strict: StartStrict) -> None:
     loopback = await start_strict()
     first, second = ("GET /api/servers/default:{}-" + name + " HTTP/1.1\nHost: g\n\n" for name in ("first", "second"))
     async with connected(loopback, CONNECTIONS) as clients:
@@ -70,7 +69,7 @@ async def test_two_requests_of_one_connection_are_answered_in_their_order(start_
                 assert f"default:{number}-{name}:" in (await client.answer()).problem["detail"]
 
 
-async def test_a_head_that_is_too_long_is_refused_there_too(start_strict: StartStrict) -> None:  # noqa: F811
+async def test_a_head_that_is_too_long_is_refused_there_too(start_strict: StartStrict) -> None:
     loopback = await start_strict()
     header = "X-{}: " + "a" * 4000 + "\n"
     async with connected(loopback, CONNECTIONS) as clients:
@@ -81,7 +80,7 @@ async def test_a_head_that_is_too_long_is_refused_there_too(start_strict: StartS
     assert {answer[:12] for answer in answers if answer} <= {b"HTTP/1.1 431"}
 
 
-async def test_a_connection_whose_request_waits_is_not_taken_for_an_idle_one(start_strict: StartStrict) -> None:  # noqa: F811
+async def test_a_connection_whose_request_waits_is_not_taken_for_an_idle_one(start_strict: StartStrict) -> None:
     loopback = await start_strict(connections=CONNECTIONS)
     async with connected(loopback, CONNECTIONS) as clients, AsyncExitStack() as newcomers:
         for _ in range(20):
@@ -92,7 +91,7 @@ async def test_a_connection_whose_request_waits_is_not_taken_for_an_idle_one(sta
     assert {answer.status for answer in answers} == {200}
 
 
-async def test_who_leaves_before_its_turn_costs_nobody_anything(start_strict: StartStrict) -> None:  # noqa: F811
+async def test_who_leaves_before_its_turn_costs_nobody_anything(start_strict: StartStrict) -> None:
     loopback = await start_strict()
     async with connected(loopback, CONNECTIONS) as clients:
         await send_together(clients, "GET /api/servers HTTP/1.1\nHost: g\n\n")

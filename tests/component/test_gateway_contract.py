@@ -21,21 +21,24 @@ from mcp_operator.gateway.rendering import DocumentPage
 from mcp_operator.model.events import EventType, LogLevel
 from mcp_operator.model.statuses import Status
 from tests import events
-from tests.component.conftest import Loopback, StartGateway
+from tests.component.conftest import Loopback, StartGateway, one_engine
 from tests.contract import contract
 from tests.e2e.subscribing import Subscriber as EndToEndSubscriber
 from tests.streams import NOON, told
 from tests.waiting import until
 
 WEATHER = "default/weather"
+DOCUMENT = document()
 
 
 class TestDocument:
+    @one_engine
     async def test_it_is_served_as_it_is_made(self, loopback: Loopback) -> None:
         async with loopback.session.get(f"{loopback.url}/openapi.json") as response:
             assert (response.status, response.content_type) == (200, "application/json")
             assert await response.json() == document()
 
+    @one_engine
     @pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
     async def test_a_client_that_has_it_gets_it_only_once(self, loopback: Loopback, path: str) -> None:
         url = loopback.url + path
@@ -48,17 +51,19 @@ class TestDocument:
         async with loopback.session.get(url, headers={"If-None-Match": '"other"'}) as changed:
             assert changed.status == 200
 
+    @one_engine
     async def test_every_route_is_described_and_nothing_else(self, loopback: Loopback) -> None:
         application = loopback.gateway._api.app
         assert application is not None
         served = {(route.method.lower(), route.resource.canonical) for route in application.router.routes() if route.resource}
-        described = {(method, path) for path, item in document()["paths"].items() for method in item}
+        described = {(method, path) for path, item in DOCUMENT["paths"].items() for method in item}
         assert {route for route in served if route[0] not in {"head", "options"}} == described
 
-    @pytest.mark.parametrize("path", document()["paths"])
+    @one_engine
+    @pytest.mark.parametrize("path", DOCUMENT["paths"])
     async def test_parameters_are_those_that_the_gateway_takes(self, loopback: Loopback, path: str) -> None:
         await loopback.tell(events.status(WEATHER))
-        described = [each for each in document()["paths"][path]["get"].get("parameters", []) if each["in"] == "query"]
+        described = [each for each in DOCUMENT["paths"][path]["get"].get("parameters", []) if each["in"] == "query"]
 
         code, problem = await loopback.get(f"{path.replace('{id}', 'weather')}?nonsense=1")
 
@@ -74,7 +79,7 @@ class TestDocument:
     @pytest.mark.parametrize("accept", ["text/event-stream", "application/json"])
     async def test_examples_of_parameters_are_taken(self, loopback: Loopback, accept: str) -> None:
         await loopback.tell(events.status(WEATHER))
-        for path, item in document()["paths"].items():
+        for path, item in DOCUMENT["paths"].items():
             for parameter in item["get"].get("parameters", []):
                 name, value = parameter["name"], parameter["example"]
                 page_only = name in {"limit", "wait"} and accept == "text/event-stream" and path.endswith("/events")
@@ -116,15 +121,16 @@ VALUES: list[tuple[str, str, bool]] = [
 ]
 
 
+@one_engine
 @pytest.mark.parametrize(("name", "value", "right"), VALUES, ids=[f"{name}={value[:40]!r}" for name, value, _ in VALUES])
 async def test_values_that_are_described_are_the_values_that_are_taken(
     loopback: Loopback, name: str, value: str, right: bool
 ) -> None:
-    (schema,) = (each["schema"] for each in document()["paths"]["/api/events"]["get"]["parameters"] if each["name"] == name)
+    (schema,) = (each["schema"] for each in DOCUMENT["paths"]["/api/events"]["get"]["parameters"] if each["name"] == name)
     kind = schema.get("type")
     number = re.fullmatch(r"-?\d+(\.\d+)?", value)
     given = [value] if kind == "array" else float(value) if kind in {"integer", "number"} and number else value
-    described = Draft202012Validator({**schema, "components": document()["components"]}).is_valid(given)
+    described = Draft202012Validator({**schema, "components": DOCUMENT["components"]}).is_valid(given)
 
     url = f"{loopback.url}/api/events"
     async with loopback.session.get(url, params={name: value}, headers={"Accept": "application/json"}) as response:
@@ -235,7 +241,7 @@ class TestChecking:
         async with strange_gateway() as url:
             with pytest.raises(ContractError, match="mood"):
                 async with EndToEndSubscriber(f"{url}/api/events") as subscriber:
-                    await until(lambda: subscriber.ended, "the end of the stream")
+                    await until(lambda: subscriber.ended, "the end of the stream", every=0.01)
 
 
 @asynccontextmanager
@@ -336,6 +342,7 @@ class TestPage:
         assert "script" not in shown.tags
         assert shown.text.count("alert(") > 10
 
+    @one_engine
     @pytest.mark.parametrize(
         "host",
         ["x;reboot", "$(reboot)", "`reboot`", "<script>alert(1)</script>", '"onload="x', "a b", "user@host", "x/../..", "ä", ""],

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 from aiohttp import ClientResponse
 
-from tests.component.conftest import Loopback, StartGateway, Subscriber
+from tests.component.conftest import Loopback, StartGateway, Subscriber, one_engine
 from tests.component.raw_http import raw_client
 from tests.events import status
 
@@ -129,6 +129,7 @@ class TestAnswers:
         assert isinstance(subscriber, Subscriber)
 
 
+@one_engine
 class TestPreflights:
     @pytest.mark.parametrize("path", ["/", "/api/servers", "/api/servers/weather", "/api/servers/weather/events", "/api/events"])
     async def test_every_url_answers_one_with_its_methods(self, loopback: Loopback, path: str) -> None:

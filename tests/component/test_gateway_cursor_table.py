@@ -224,7 +224,9 @@ class TestAheadOfThisReplica:
         async with asyncio.TaskGroup() as tasks:
             asked = tasks.create_task(loopback.get("/api/events?wait=30", headers=json_page))
             uid = uid_of("default/weather")
-            await until(lambda: log.demand.wanted(EventType.LOG, ServerName("default", "weather"), uid), "the page waits")
+            await until(
+                lambda: log.demand.wanted(EventType.LOG, ServerName("default", "weather"), uid), "the page waits", every=0.01
+            )
             log.catch_up()
         _, page = asked.result()
 

@@ -11,7 +11,7 @@ import pytest
 from mcp_operator.model.events import Event, LogLevel
 from mcp_operator.model.labels import Labels
 from mcp_operator.model.statuses import Status
-from tests.component.conftest import Loopback, StartGateway
+from tests.component.conftest import Loopback, StartGateway, one_engine
 from tests.events import line, metrics, progress, response, status, uid_of
 
 JSON = {"Accept": "application/json"}
@@ -89,6 +89,7 @@ async def test_live_in_a_replay_and_on_a_page_it_is_the_same_choice(loopback: Lo
     assert [message.event for message in rest] == ["bye"]
 
 
+@one_engine
 @pytest.mark.parametrize(("query", "told"), TABLE)
 async def test_on_a_page_and_in_its_snapshot_it_is_the_same_choice(loopback: Loopback, query: str, told: list[str]) -> None:
     start = str(loopback.log.head)
@@ -101,6 +102,7 @@ async def test_on_a_page_and_in_its_snapshot_it_is_the_same_choice(loopback: Loo
     assert sorted(words(first["snapshot"])) == sorted(word for word in told if "response" not in word)
 
 
+@one_engine
 @pytest.mark.parametrize(
     ("query", "servers"),
     [
@@ -123,6 +125,7 @@ async def test_the_list_takes_those_that_choose_servers(loopback: Loopback, quer
     assert (code, [item["server"] for item in listed["items"]]) == (200, servers)
 
 
+@one_engine
 @pytest.mark.parametrize(
     ("path", "parameter"),
     [

@@ -21,7 +21,7 @@ from tests.waiting import until
 
 
 @pytest.fixture
-async def loopback(start_gateway: StartGateway, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Loopback]:
+async def loopback(own_garbage: None, start_gateway: StartGateway, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Loopback]:
     """A gateway that has to be as it was when the test is over."""
     loopback = await start_gateway(drain_seconds=0)
     await loopback.tell(status("default/weather"))
@@ -36,7 +36,8 @@ async def loopback(start_gateway: StartGateway, caplog: pytest.LogCaptureFixture
     await until(lambda: loopback.figure("mcp_operator_streams") == 0, "no stream is left", every=0.01)
     await until(lambda: len(asyncio.all_tasks()) <= tasks, "no task is left", every=0.01)
     gc.collect()  # a task that failed unnoticed is told when it goes
-    assert not [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    said = [record for when in ("call", "teardown") for record in caplog.get_records(when)]
+    assert not [record.getMessage() for record in said if record.levelno >= logging.WARNING]
 
 
 def connections(loopback: Loopback) -> int:
@@ -84,6 +85,8 @@ class TestNoRequests:
     ) -> None:
         async with raw_client(loopback.address) as client:
             for piece in [sent] if whole else [bytes((byte,)) for byte in sent[:300]]:
+                if client.writer.is_closing():
+                    break  # the other side had enough of it
                 client.writer.write(piece)
                 if not whole:
                     await asyncio.sleep(0)
@@ -241,9 +244,9 @@ class TestFuzzing:
     async def test_broken_requests_drawn_at_random(self, loopback: Loopback, seed: int) -> None:
         async with loopback.subscribe("/api/events") as steady:
             await steady.until("bookmark")
-            for number in range(100):
+            for number in range(20):
                 async with asyncio.TaskGroup() as together:
-                    for each in "abc":
+                    for each in range(15):
                         source = random.Random(f"{seed} {number} {each}")  # noqa: S311 - to be repeated, not to be secret
                         together.create_task(attack(loopback.address, source))
             [event_id] = await loopback.tell(status("default/weather"))

@@ -262,7 +262,7 @@ class TestDemand:
             subscriber.response.close()
 
         assert during == (types, tail)
-        await until(lambda: not self.wanted(demand), "nobody listens")
+        await until(lambda: not self.wanted(demand), "nobody listens", every=0.01)
         assert self.tail(demand) == 0
 
     async def test_two_streams_are_two_listeners(self, loopback: Loopback) -> None:
@@ -272,7 +272,7 @@ class TestDemand:
             async with loopback.subscribe("/api/events?types=log,metrics") as leaving:
                 await leaving.until("bookmark")
                 leaving.response.close()
-            await until(lambda: EventType.METRICS not in self.wanted(demand), "one has left")
+            await until(lambda: EventType.METRICS not in self.wanted(demand), "one has left", every=0.01)
             assert self.wanted(demand) == {EventType.LOG}
 
     async def test_it_is_there_before_the_snapshot_is_taken(self, start_gateway: StartGateway) -> None:
@@ -286,7 +286,7 @@ class TestDemand:
             (await request).close()
 
         assert before == ({EventType.LOG}, 9)
-        await until(lambda: not self.wanted(log.demand), "nobody listens")
+        await until(lambda: not self.wanted(log.demand), "nobody listens", every=0.01)
 
     async def test_a_stream_that_ends_by_itself_wants_nothing_more(self, loopback: Loopback) -> None:
         await loopback.tell(status("default/weather"))
@@ -296,7 +296,7 @@ class TestDemand:
             *_, bye = await subscriber.rest()
 
         assert bye.event == "bye"
-        await until(lambda: not self.wanted(loopback.log.demand), "nobody listens")
+        await until(lambda: not self.wanted(loopback.log.demand), "nobody listens", every=0.01)
 
     async def test_no_other_answer_makes_demand(self, start_gateway: StartGateway) -> None:
         changes = 0

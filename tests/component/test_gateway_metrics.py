@@ -164,10 +164,10 @@ async def test_a_stall_of_the_event_loop_is_seen() -> None:
         return registry.get_sample_value("mcp_operator_event_loop_delay_seconds_bucket", {"le": least}) or 0
 
     async with running(StallMeter(registry).run()):
-        await until(lambda: delays() >= 1, "it measures")
+        await until(lambda: delays() >= 1, "it measures", every=0.01)
         long_ones = delays() - delays("0.25")
         time.sleep(0.5)  # noqa: ASYNC251 - the stall itself
-        await until(lambda: delays() - delays("0.25") > long_ones, "the stall is counted")
+        await until(lambda: delays() - delays("0.25") > long_ones, "the stall is counted", every=0.01)
 
 
 class TestOnMetrics:
@@ -193,7 +193,7 @@ class TestOnMetrics:
             }
             assert {name: figure(loopback, name) for name in figures} == figures
             assert figure(loopback, "stream_sent_bytes_total") >= len(subscriber.received)
-        await until(lambda: figure(loopback, "streams_ended_total{reason=left}") == 1, "it has left")
+        await until(lambda: figure(loopback, "streams_ended_total{reason=left}") == 1, "it has left", every=0.01)
 
     async def test_how_long_news_take_from_the_watch_to_the_last_subscriber(self, loopback: Loopback) -> None:
         async with loopback.subscribe("/api/events") as one, loopback.subscribe("/api/events?types=status") as other:
@@ -204,7 +204,7 @@ class TestOnMetrics:
             for subscriber in (one, other):
                 await subscriber.take(2)
             name = "event_delivery_duration_seconds"
-            await until(lambda: figure(loopback, f"{name}_count") == 1, "the one event of a watch is measured")
+            await until(lambda: figure(loopback, f"{name}_count") == 1, "the one event of a watch is measured", every=0.01)
             assert figure(loopback, f"{name}_sum") >= 2
 
 

@@ -16,7 +16,7 @@ from mcp_operator.gateway import paging
 from mcp_operator.model.events import EventType
 from mcp_operator.model.servers import ServerName
 from mcp_operator.model.statuses import Status
-from tests.component.conftest import Loopback, StartGateway
+from tests.component.conftest import Loopback, StartGateway, one_engine
 from tests.events import follow, line, metrics, progress, status, uid_of
 from tests.waiting import until
 
@@ -161,12 +161,13 @@ class TestReading:
         writer.close()
 
 
+@one_engine
 class TestWaiting:
     async def test_the_first_wanted_event_ends_it(self, loopback: Loopback) -> None:
         [cursor] = await loopback.tell(status("default/weather"))
         async with asyncio.TaskGroup() as tasks:
             asked = tasks.create_task(page(loopback, "/api/events?types=status&servers=weather&wait=30", cursor))
-            await until(lambda: listeners(loopback), "the page waits")
+            await until(lambda: listeners(loopback), "the page waits", every=0.01)
             await loopback.tell(status("default/maps"), progress("default/weather", 10), line("default/weather"))
             [wanted] = await loopback.tell(status("default/weather", Status.DEGRADED))
 
@@ -188,7 +189,9 @@ class TestWaiting:
         [cursor] = await loopback.tell(status("default/weather"))
         async with asyncio.TaskGroup() as tasks:
             asked = tasks.create_task(page(loopback, "/api/events?types=log&level=error&wait=2", cursor))
-            await until(lambda: loopback.log.demand.wanted(EventType.LOG, ServerName("a", "b"), "uid"), "the page waits")
+            await until(
+                lambda: loopback.log.demand.wanted(EventType.LOG, ServerName("a", "b"), "uid"), "the page waits", every=0.01
+            )
             [passed] = await loopback.tell(line("default/weather"))
 
         read = asked.result()
@@ -200,13 +203,13 @@ class TestWaiting:
         [cursor] = await loopback.tell(status("default/weather"))
         async with asyncio.TaskGroup() as tasks:
             asked = tasks.create_task(page(loopback, "/api/servers/weather/events?types=log&tail=7&wait=30", cursor))
-            await until(lambda: demand.wanted(EventType.LOG, server, UID), "the page waits")
+            await until(lambda: demand.wanted(EventType.LOG, server, UID), "the page waits", every=0.01)
             during = (demand.tail(server, UID), demand.wanted(EventType.METRICS, server, UID))
             await loopback.tell(line("default/weather", "followed"))
 
         assert during == (7, False)
         assert [event["msg"] for event in asked.result()["events"]] == ["followed"]
-        await until(lambda: not demand.wanted(EventType.LOG, server, UID), "nobody listens")
+        await until(lambda: not demand.wanted(EventType.LOG, server, UID), "nobody listens", every=0.01)
 
     async def test_a_client_that_leaves_ends_it(self, loopback: Loopback) -> None:
         [cursor] = await loopback.tell(status("default/weather"))
@@ -215,16 +218,16 @@ class TestWaiting:
             b"GET /api/events?wait=30&last_event_id=%b HTTP/1.1\r\nHost: g\r\nAccept: application/json\r\n\r\n"
             % str(cursor).encode()
         )
-        await until(lambda: listeners(loopback), "the page waits")
+        await until(lambda: listeners(loopback), "the page waits", every=0.01)
         writer.close()
 
-        await until(lambda: not listeners(loopback), "nobody listens", within=20)
+        await until(lambda: not listeners(loopback), "nobody listens", within=20, every=0.01)
 
     async def test_a_gateway_that_stops_ends_it_with_an_answer(self, loopback: Loopback) -> None:
         [cursor] = await loopback.tell(status("default/weather"))
         async with asyncio.TaskGroup() as tasks:
             asked = [tasks.create_task(page(loopback, "/api/events?wait=30", cursor)) for _ in range(5)]
-            await until(lambda: listeners(loopback), "the pages wait")
+            await until(lambda: listeners(loopback), "the pages wait", every=0.01)
             await loopback.gateway.stop()
 
         assert {read.result()["next"] for read in asked} == {str(cursor)}
@@ -234,7 +237,9 @@ class TestWaiting:
         [cursor] = await loopback.tell(status("default/weather"))
         async with asyncio.TaskGroup() as tasks:
             asked = tasks.create_task(page(loopback, "/api/events?types=progress&wait=30", cursor))
-            await until(lambda: loopback.log.demand.wanted(EventType.PROGRESS, ServerName("a", "b"), "uid"), "the page waits")
+            await until(
+                lambda: loopback.log.demand.wanted(EventType.PROGRESS, ServerName("a", "b"), "uid"), "the page waits", every=0.01
+            )
             # All in one turn of the event loop: the page can't read in between.
             await loopback.tell(*(progress("default/weather", number) for number in range(20)))
 
@@ -256,7 +261,7 @@ class TestWaiting:
         async with asyncio.TaskGroup() as tasks:
             asked = tasks.create_task(page(loopback, "/api/events?types=log&servers=weather&level=error&wait=30", cursor))
             server = ServerName("default", "weather")
-            await until(lambda: log.demand.wanted(EventType.LOG, server, UID), "the page waits")
+            await until(lambda: log.demand.wanted(EventType.LOG, server, UID), "the page waits", every=0.01)
             for number in range(2000):
                 await loopback.tell(line("default/weather", str(number)))
                 await asyncio.sleep(0)
@@ -264,7 +269,7 @@ class TestWaiting:
         took = time.monotonic() - begin
 
         assert len(asked.result()["events"]) == 1
-        assert log.reads <= took / paging._PAUSE_SECONDS + 3
+        assert log.reads <= took / paging._PAUSE_SECONDS + 2000 / paging._BATCH_EVENTS + 3
 
 
 class TestServersThatGo:
@@ -285,7 +290,7 @@ class TestServersThatGo:
         async with asyncio.TaskGroup() as tasks:
             asked = tasks.create_task(page(loopback, f"{self.path}?types=progress&wait=30", cursor))
             server = ServerName("default", "weather")
-            await until(lambda: loopback.log.demand.wanted(EventType.PROGRESS, server, UID), "the page waits")
+            await until(lambda: loopback.log.demand.wanted(EventType.PROGRESS, server, UID), "the page waits", every=0.01)
             [last_word] = await loopback.tell(status("default/weather", Status.DELETED))
 
         assert (asked.result()["events"], asked.result()["next"]) == ([], str(last_word))
@@ -305,7 +310,7 @@ class TestServersThatGo:
         [cursor] = await loopback.tell(status("default/maps"))
         async with asyncio.TaskGroup() as tasks:
             asked = tasks.create_task(page(loopback, "/api/servers/weather/events?wait=30", cursor))
-            await until(lambda: listeners(loopback), "the page waits")
+            await until(lambda: listeners(loopback), "the page waits", every=0.01)
             await loopback.tell(status("default/weather", Status.PENDING))
 
         assert [event["status"] for event in asked.result()["events"]] == ["pending"]
@@ -340,10 +345,10 @@ class TestOtherAnswers:
                 assert (response.status, response.content_type) == (503, "application/problem+json")
                 assert int(response.headers["Retry-After"]) >= 5
             subscriber.response.close()
-        await until(lambda: not listeners(loopback), "the stream has ended")
+        await until(lambda: not listeners(loopback), "the stream has ended", every=0.01)
         async with asyncio.TaskGroup() as tasks:
             asked = tasks.create_task(page(loopback, "/api/events?wait=30", cursor))
-            await until(lambda: listeners(loopback), "the page waits")
+            await until(lambda: listeners(loopback), "the page waits", every=0.01)
             async with loopback.subscribe("/api/events") as subscriber:
                 _, bye = await subscriber.rest()
             await loopback.tell(status("default/weather", Status.DEGRADED))

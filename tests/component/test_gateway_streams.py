@@ -14,6 +14,7 @@ from mcp_operator.eventlog.log import EventId
 from mcp_operator.model.operations import Outcome
 from mcp_operator.model.statuses import Status
 from tests.component.conftest import Loopback, StartGateway, Subscriber
+from tests.component.raw_http import raw_client
 from tests.events import progress, status, uid_of
 from tests.waiting import until
 
@@ -76,17 +77,12 @@ async def test_headers_keep_proxies_and_caches_from_holding_the_stream_back(loop
 
 async def test_a_client_of_http_1_0_reads_until_the_connection_closes(loopback: Loopback) -> None:
     await loopback.tell(status("default/weather"))
-    reader, writer = await asyncio.open_connection(*loopback.address)
-    try:
-        async with asyncio.timeout(60):
-            writer.write(b"GET /api/events HTTP/1.0\r\nHost: gateway\r\n\r\n")
-            head = await reader.readuntil(b"\r\n\r\n")
-            opening = await reader.readuntil(b"event: bookmark")
-            await loopback.gateway.stop()
-            rest = await reader.read()
-    finally:
-        writer.close()
-        await writer.wait_closed()
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(60), raw_client(loopback.address) as client:
+        client.get("/api/events", version="HTTP/1.0")
+        head = await client.reader.readuntil(b"\r\n\r\n")
+        opening = await client.reader.readuntil(b"event: bookmark")
+        tasks.create_task(loopback.gateway.stop())
+        rest = await client.closed()
 
     assert b"transfer-encoding" not in head.lower()
     assert opening.startswith(b"event: hello\n")
@@ -263,7 +259,7 @@ class TestSlowClients:
 
     async def talk_until_alone(self, loopback: Loopback, subscriber: Subscriber) -> None:
         """Once both streams are open, events keep coming and this subscriber hears them all, until it is the only one left."""
-        await until(lambda: loopback.figure("mcp_operator_streams") == 2, "both streams are open")
+        await until(lambda: loopback.figure("mcp_operator_streams") == 2, "both streams are open", every=0.01)
         while loopback.figure("mcp_operator_streams") == 2:
             await loopback.tell(*(status("default/weather", message="x" * 50_000) for _ in range(20)))
             assert len(await subscriber.take(20)) == 20
@@ -303,7 +299,7 @@ async def test_a_subscriber_that_leaves_is_noticed_at_once(loopback: Loopback) -
         assert loopback.figure("mcp_operator_streams") == 1
         subscriber.response.close()
 
-    await until(lambda: loopback.figure("mcp_operator_streams") == 0, "no stream is open")
+    await until(lambda: loopback.figure("mcp_operator_streams") == 0, "no stream is open", every=0.01)
 
 
 async def test_a_browser_and_a_script_ask_alike(loopback: Loopback) -> None:

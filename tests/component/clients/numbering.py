@@ -13,7 +13,7 @@ from mcp_operator.model.events import Event
 from mcp_operator.model.operations import Outcome
 from tests.events import line, progress, status
 
-_PAUSE_SECONDS = 0.003
+_PAUSE_SECONDS = 0.002
 
 
 class Happenings:

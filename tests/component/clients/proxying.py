@@ -24,7 +24,7 @@ _CONFIGURATION = """\
 daemon off;
 user {user};
 worker_processes 1;
-worker_shutdown_timeout 1s;
+worker_shutdown_timeout 200ms;
 pid nginx.pid;
 error_log stderr warn;
 events {{ worker_connections 256; }}
@@ -61,7 +61,7 @@ class Nginx:
     """Whom to trust if it speaks HTTPS."""
 
     def reload(self) -> None:
-        """Read the configuration anew: other worker processes take over, the old ones end their streams within a second."""
+        """Read the configuration anew: other worker processes take over, the old ones end their streams soon."""
         self.process.send_signal(signal.SIGHUP)
 
 

@@ -169,8 +169,9 @@ async def test_a_page_of_another_origin(start_gateway: StartGateway, chromium: C
         chromium.page(front.url) as page,
         happening(gateway.log) as happenings,
     ):
-        network.begin(anywhere(5, bytes_at_most=5_000))
         source = await page.event_source(f"{network.url}/api/events", withCredentials=True)
+        await source.hears("bookmark")  # and with it how long to wait before it comes back
+        network.begin(anywhere(5, bytes_at_most=5_000))
         await source.until(lambda: network.cuts >= 20, "20 connections are cut")
         network.begin(no_trouble)
         await assert_hears_everything(source, happenings)
@@ -187,7 +188,7 @@ async def test_a_page_of_an_origin_that_may_not(start_gateway: StartGateway, chr
 
 
 async def test_streams_of_limited_age(start_gateway: StartGateway, chromium: Chromium) -> None:
-    gateway = await start_gateway(capacity=LONG, max_age_seconds=0.2)
+    gateway = await start_gateway(capacity=LONG, max_age_seconds=0.2, heartbeat_seconds=0.1)
     async with (
         troublemaking(gateway.address) as network,
         chromium.page(network.url) as page,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from mcp_operator.gateway.options import Engine
 from tests.component.clients.curling import curl, following
 from tests.component.clients.cutting import anywhere
 from tests.component.clients.numbering import assert_exactly_once, happening, told
@@ -41,13 +43,20 @@ async def test_a_cursor_in_a_header(loopback: Loopback) -> None:
         assert not client.of("bookmark")
 
 
-async def test_a_stream_that_curl_ends_itself(loopback: Loopback) -> None:
-    await loopback.tell(status(SERVER))
-    async with curl("--max-time", "3", f"{loopback.url}/api/events") as client:
-        assert await client.ends() == 28  # curl's code for a time that is up
+@pytest.mark.parametrize("start_gateway", [Engine.SOCKET], indirect=True)
+async def test_a_stream_that_curl_ends_itself(start_gateway: StartGateway) -> None:
+    """Both engines at once, because it takes its time."""
+    gateways = [await start_gateway(engine=engine) for engine in Engine]
+    async with AsyncExitStack() as stack:
+        clients = []
+        for gateway in gateways:
+            await gateway.tell(status(SERVER))
+            clients.append(await stack.enter_async_context(curl("--max-time", "3", f"{gateway.url}/api/events")))
+        for client in clients:
+            assert await client.ends() == 28  # curl's code for a time that is up
 
-        assert [message.event for message in client.messages] == ["hello", "status", "bookmark"]
-    await until(lambda: loopback.figure("mcp_operator_streams") == 0, "the gateway knows that it is gone")
+            assert [message.event for message in client.messages] == ["hello", "status", "bookmark"]
+    await until(lambda: not any(each.figure("mcp_operator_streams") for each in gateways), "the gateways know that they are gone")
 
 
 @pytest.mark.parametrize("version", ["--http1.0", "--http1.1"])

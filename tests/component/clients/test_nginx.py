@@ -85,9 +85,9 @@ async def test_a_browser_behind_a_proxy_on_a_bad_network(start_gateway: StartGat
     ):
         source = await page.event_source("/api/events")
         await source.hears("bookmark")
-        network.begin(anywhere(4, bytes_at_most=5_000, heads=False))
+        network.begin(anywhere(4, bytes_at_most=5_000, heads=False), heads=False)
         await source.until(lambda: network.cuts >= 30, "30 connections are cut")
-        network.begin(no_trouble)
+        network.begin(no_trouble, heads=False)
         await assert_hears_everything(source, happenings)
 
 

@@ -15,11 +15,11 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 
-_HURRIED_MS = 10
+_HURRIED_MS = 2
 _RETRY = re.compile(rb"(?<=\nretry: )\d+(?=\n)")
 _PERHAPS_RETRY = re.compile(rb"(?<=\n)r(e(t(r(y(:( \d*)?)?)?)?)?)?\Z")
 
-STALL_SECONDS = 0.1
+STALL_SECONDS = 0.02
 
 
 class End(Enum):
@@ -61,6 +61,18 @@ def no_trouble(_: int) -> Trouble:
     return Trouble()
 
 
+@dataclass(eq=False)
+class _Carried:
+    """A connection that is carried now."""
+
+    writer: asyncio.StreamWriter
+    """To the client."""
+    begun: bool = False
+    """Whether an answer's head is through."""
+    doomed: bool = False
+    """Whether it is reset as soon as that is so."""
+
+
 class Troublemaker:
     """Carries bytes between clients and a server as the plan says."""
 
@@ -76,7 +88,7 @@ class Troublemaker:
         """Connections so far that were cut as planned."""
         self.port = 0
         self._hurry = hurry
-        self._open: set[asyncio.StreamWriter] = set()
+        self._open: set[_Carried] = set()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -91,15 +103,23 @@ class Troublemaker:
         """Connections that are carried now."""
         return len(self._open)
 
-    def begin(self, plan: Plan) -> None:
-        """Carry new connections as this plan says; those that are open are reset, so that none goes by without it."""
+    def begin(self, plan: Plan, *, heads: bool = True) -> None:
+        """Carry new connections as this plan says; those that are open are reset, so that none goes by without it.
+
+        Args:
+            heads: whether a head may be cut by that. If not, who waits for an answer still gets its head, and is reset behind it.
+        """
         self.plan = plan
-        self.cut()
+        for carried in self._open:
+            if heads or carried.begun:
+                _reset(carried.writer)
+            else:
+                carried.doomed = True
 
     def cut(self) -> None:
         """Reset all connections, as when the machine behind them dies."""
-        for writer in self._open:
-            _reset(writer)
+        for carried in self._open:
+            _reset(carried.writer)
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, from its beginning to its end."""
@@ -112,19 +132,21 @@ class Troublemaker:
         except OSError:
             _reset(writer)
             return
-        self._open.add(writer)
+        carried = _Carried(writer)
+        self._open.add(carried)
         trouble = self.plan(number)
         asking = asyncio.create_task(_ask(reader, onward_writer))
         try:
             with suppress(OSError):
-                await self._answer(onward_reader, writer, trouble)
+                await self._answer(onward_reader, carried, trouble)
         finally:
-            self._open.discard(writer)
+            self._open.discard(carried)
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
             onward_writer.transport.abort()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, trouble: Trouble) -> None:
+    async def _answer(self, reader: asyncio.StreamReader, carried: _Carried, trouble: Trouble) -> None:
+        writer = carried.writer
         answer = bytearray()
         sent = 0
         while received := await reader.read(65536):
@@ -138,6 +160,10 @@ class Troublemaker:
                 return
             await _pass(writer, bytes(answer[sent:ready]), trouble.piece)
             sent = ready
+            carried.begun = carried.begun or b"\r\n\r\n" in answer[:sent]
+            if carried.begun and carried.doomed:
+                _reset(writer)
+                return
         await _pass(writer, bytes(answer[sent:]), trouble.piece)
         await _finish(writer, End.CLOSE)
 
@@ -200,7 +226,7 @@ async def troublemaking(target: tuple[str, int], plan: Plan = no_trouble, *, hur
     """A troublemaker for the duration of the block.
 
     Args:
-        hurry: every delay that the server asks of clients (`retry:`) reaches them as 10 ms, so that hours of reconnects pass in
+        hurry: every delay that the server asks of clients (`retry:`) reaches them as 2 ms, so that hours of reconnects pass in
             seconds.
     """
     troublemaker = Troublemaker(target, plan, hurry=hurry)
