@@ -30,9 +30,9 @@ _FAREWELL_SECONDS = 5
 """For a TLS client to answer that the connection is closed, before it is cut."""
 _BACKLOG = 4096
 """Connections that the kernel holds until they are accepted: after a restart all subscribers come back at once."""
-_ACCEPTED_AT_ONCE = 32
+_ACCEPTED_AT_ONCE = 16
 """Connections accepted between two turns of the streams that are open."""
-_READ_AT_ONCE = 32
+_READ_AT_ONCE = 16
 """Connections whose requests are read between two turns of the streams that are open."""
 _TURNS_TO_BEGIN = 3
 """Of the event loop: asyncio makes a transport of what it has accepted, tells the protocol, whose task begins to wait."""
