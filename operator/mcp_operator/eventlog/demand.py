@@ -11,13 +11,10 @@ from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from mcp_operator.eventlog.log import Selection
+from mcp_operator.eventlog.scoping import Scope, scopes_around, scopes_of
 from mcp_operator.model.events import EventType
 from mcp_operator.model.labels import NO_LABELS, Labels, Selector
 from mcp_operator.model.servers import ServerName
-
-_Scope: TypeAlias = str | ServerName | None
-"""What a listener listens to: one UID, one server's name, a namespace (as "namespace/"), or (None) all servers."""
-
 
 _Wish: TypeAlias = tuple[frozenset[EventType], int]
 """Types of events, and lines of a container's past."""
@@ -27,7 +24,7 @@ class Listeners:
     """A `Demand` that readers enter and leave. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._wishes: dict[_Scope, dict[Selector | None, dict[_Wish, int]]] = {}
+        self._wishes: dict[Scope, dict[Selector | None, dict[_Wish, int]]] = {}
         """How many listeners there are, by their selector and by what they want. One that names a hundred servers is in here a
         hundred times, so there is little for each."""
         self._version = 0
@@ -52,7 +49,7 @@ class Listeners:
         """Have so many more, or fewer, listen to a selection."""
         news = False
         wish = (selection.types, tail)
-        for scope in _scopes(selection):
+        for scope in scopes_of(selection):
             by_selector = self._wishes.setdefault(scope, {})
             wishes = by_selector.setdefault(selection.selector, {})
             before = _types(wishes)
@@ -71,7 +68,7 @@ class Listeners:
 
     def _concerned(self, type_: EventType, server: ServerName, uid: str, labels: Labels) -> Iterator[int]:
         """For whoever listens to one server's events of a type: how many lines of the past they want."""
-        for scope in (uid, server, f"{server.namespace}/", None):
+        for scope in scopes_around(server, uid):
             for selector, wishes in self._wishes.get(scope, {}).items():
                 tails = [tail for types, tail in wishes if type_ in types]
                 if tails and (selector is None or selector.matches(labels)):
@@ -97,18 +94,3 @@ class Listener:
 
 def _types(wishes: Mapping[_Wish, int]) -> frozenset[EventType]:
     return frozenset[EventType]().union(*(types for types, _ in wishes))
-
-
-def _scopes(selection: Selection) -> list[_Scope]:
-    if selection.uid is not None:
-        return [selection.uid]
-    if selection.servers is not None:
-        namespaces = selection.namespaces
-        return [
-            server
-            for server in selection.servers
-            if namespaces is None or isinstance(server, str) or server.namespace in namespaces
-        ]
-    if selection.namespaces is not None:
-        return [f"{namespace}/" for namespace in selection.namespaces]
-    return [None]

@@ -6,18 +6,15 @@ A feed's streams have heard everything up to where the broadcaster is. So they h
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 from mcp_operator.eventlog.log import Record, Selection
+from mcp_operator.eventlog.scoping import Scope, scopes_around, scopes_of
 from mcp_operator.eventlog.sifting import passes
 from mcp_operator.model.events import EventType
-from mcp_operator.model.servers import ServerName
 
 if TYPE_CHECKING:
     from mcp_operator.gateway.streaming import Stream
-
-_Scope: TypeAlias = str | ServerName | None
-"""Whose events: one UID's, one name's, a namespace's (as "namespace/"), or (None) everybody's."""
 
 _NONE: Mapping[Feed, None] = {}
 
@@ -52,7 +49,7 @@ class Feeds:
 
     def __init__(self) -> None:
         self._by_selection: dict[Selection, Feed] = {}
-        self._by_scope: Mapping[EventType, dict[_Scope, Feed | dict[Feed, None]]] = {type_: {} for type_ in EventType}
+        self._by_scope: Mapping[EventType, dict[Scope, Feed | dict[Feed, None]]] = {type_: {} for type_ in EventType}
         """Most scopes have one feed, which may be in a hundred of them."""
 
     def __len__(self) -> int:
@@ -122,29 +119,18 @@ class Feeds:
         return [feed for feed in feeds if feed.selection.uid == record.uid and feed.selection.covers(record.subject)]
 
     def _concerned(self, record: Record) -> Iterator[Feed]:
-        server = record.server
-        scopes = (record.uid, server, f"{server.namespace}/", None)
+        scopes = scopes_around(record.server, record.uid)
         found = [feeds for scope in scopes if (feeds := self._of(record.type, scope))]
         if len(found) == 1:
             return iter(found[0])
         return iter({feed: None for feeds in found for feed in feeds})
 
-    def _of(self, type_: EventType, scope: _Scope) -> Mapping[Feed, None]:
+    def _of(self, type_: EventType, scope: Scope) -> Mapping[Feed, None]:
         feeds = self._by_scope[type_].get(scope, _NONE)
         return {feeds: None} if isinstance(feeds, Feed) else feeds
 
-    def _places(self, selection: Selection) -> Iterator[tuple[dict[_Scope, Feed | dict[Feed, None]], _Scope]]:
+    def _places(self, selection: Selection) -> Iterator[tuple[dict[Scope, Feed | dict[Feed, None]], Scope]]:
         """Where the feed of a selection is to be found."""
         for type_ in selection.types:
-            for scope in _scopes(selection):
+            for scope in scopes_of(selection):
                 yield self._by_scope[type_], scope
-
-
-def _scopes(selection: Selection) -> list[_Scope]:
-    if selection.uid is not None:
-        return [selection.uid]
-    if selection.servers is not None:
-        return list(selection.servers)
-    if selection.namespaces is not None:
-        return [f"{namespace}/" for namespace in selection.namespaces]
-    return [None]
