@@ -92,6 +92,22 @@ def pod(name: str = "weather-7d4b9-x2x7q", *modifiers: Modifier) -> Object:
     return _object("v1", "Pod", name, body, (labels, owned_by(replicaset(parent)), *modifiers))
 
 
+def autoscaler(name: str = "weather", *modifiers: Modifier, least: int = 1, most: int = 10) -> Object:
+    """The HorizontalPodAutoscaler of the server of the same name, by CPU at 50 % of what is requested."""
+    body = {
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "mcp-operator.dev/v1alpha1", "kind": "MCPServer", "name": name},
+            "minReplicas": least,
+            "maxReplicas": most,
+            "metrics": [
+                {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
+            ],
+        },
+        "status": {},
+    }
+    return _object("autoscaling/v2", "HorizontalPodAutoscaler", name, body, modifiers)
+
+
 def service(name: str = "weather", *modifiers: Modifier) -> Object:
     """The Service of the server of the same name."""
     ports = [{"name": "mcp", "port": 8080, "targetPort": "mcp", "protocol": "TCP"}]
@@ -166,6 +182,20 @@ def labelled(labels: Mapping[str, str]) -> Modifier:
 def annotated(annotations: Mapping[str, str]) -> Modifier:
     def modify(target: Object) -> None:
         target["metadata"].setdefault("annotations", {}).update(annotations)
+
+    return modify
+
+
+def written_by(
+    manager: str, *fields: str, time: str | None = None, operation: str = "Update", subresource: str | None = None
+) -> Modifier:
+    """A field manager that has written these fields of the spec, at this time; each call adds one."""
+
+    def modify(target: Object) -> None:
+        entry = {"manager": manager, "operation": operation, "fieldsV1": {"f:spec": {f"f:{field}": {} for field in fields}}}
+        entry |= {"time": time} if time else {}
+        entry |= {"subresource": subresource} if subresource else {}
+        target["metadata"].setdefault("managedFields", []).append(entry)
 
     return modify
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mcp_operator.model.authors import Author, AuthorKind, Autoscaler, AutoscalerMetric
 from mcp_operator.model.events import Event, Follow, LogLevel
 from mcp_operator.model.operations import OperationKind, Outcome
 from mcp_operator.model.statuses import Status
@@ -220,3 +221,30 @@ def test_servers_that_are_gone_are_forgotten() -> None:
     shown(status("default/weather", Status.DELETED), teller=teller)
     remembered = (teller.operations, teller._causes, teller._missing, teller._progress)
     assert not any(uid_of("default/weather") in each for each in remembered)
+
+
+def test_who_started_an_operation_is_told_once_and_again_when_more_is_known() -> None:
+    hpa = Autoscaler(name="weather", min=1, max=3, metrics=(AutoscalerMetric(name="cpu", current=None, target="50%"),))
+    asked = Author(kind=AuthorKind.HPA, manager="kube-controller-manager", operation="Update", from_=1, to=3, hpa=hpa)
+    decided = AutoscalerMetric(name="cpu", current="140%", target="50%")
+    limited = hpa.model_copy(update={"desired": 3, "metrics": (decided,), "limited": "TooManyReplicas"})
+    scaling: dict[str, Any] = {"reason": "Scaling", "message": "1 of 3 instances available", "operation": "4f2a-7"}
+
+    told_lines = shown(
+        status("default/weather", Status.SCALING, key="1", by=asked, **scaling),
+        status("default/weather", Status.SCALING, key="2", by=asked, instances=2, **scaling),
+        status("default/weather", Status.SCALING, key="3", by=asked.model_copy(update={"hpa": limited}), **scaling),
+    )
+
+    assert [line.split("by ", 1)[1].strip() for line in told_lines if "  by " in line] == [
+        "by autoscaler weather, 1 → 3",
+        "by autoscaler weather, 1 → 3, cpu 140% of 50%, at its limit (TooManyReplicas)",
+    ]
+
+
+def test_who_scaled_by_kubectl_is_named_with_what_was_before_and_is_now() -> None:
+    by = Author(kind=AuthorKind.SCALE, manager="kubectl", operation="Update", from_=1, to=3)
+
+    told_lines = shown(status("default/weather", Status.SCALING, by=by, operation="4f2a-7"))
+
+    assert told_lines[1].split() == ["by", "by", "kubectl", "(scale),", "1", "→", "3"]

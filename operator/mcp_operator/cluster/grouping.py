@@ -13,12 +13,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from mcp_operator.apiserver.kinds import DEPLOYMENT, EVENT, MCP_SERVER, POD, REPLICA_SET, SERVICE, Kind
+from mcp_operator.apiserver.kinds import AUTOSCALER, DEPLOYMENT, EVENT, MCP_SERVER, POD, REPLICA_SET, SERVICE, Kind
 from mcp_operator.cluster.objects import labels_of, name_of, uid_of
 from mcp_operator.cluster.watching import Change
 from mcp_operator.model.base import Object
 from mcp_operator.model.labels import NO_LABELS, Labels
 from mcp_operator.model.servers import ServerName
+from mcp_operator.model.spec import GROUP
 
 _REMEMBERED = 1000
 """Forgotten servers whose labels are still known: the end of their logs may be told after all else."""
@@ -36,6 +37,8 @@ class Family:
     replica_sets: tuple[Object, ...]
     pods: tuple[Object, ...]
     warnings: tuple[Object, ...]
+    autoscalers: tuple[Object, ...]
+    """Those that name the server as what they scale."""
 
 
 @dataclass(slots=True)
@@ -67,6 +70,9 @@ class Families:
         self._warnings: dict[str, dict[str, Object]] = defaultdict(dict)
         """Kubernetes Events by what they are about."""
 
+        self._autoscalers: dict[ServerName, dict[str, Object]] = defaultdict(dict)
+        """HorizontalPodAutoscalers by the MCPServer that they scale."""
+
     def take(self, kind: Kind, change: Change) -> set[str]:
         """Bring the families up to date with one change.
 
@@ -75,6 +81,8 @@ class Families:
         """
         if kind is EVENT:
             return self._take_warning(change)
+        if kind is AUTOSCALER:
+            return self._take_autoscaler(change)
         if kind in {MCP_SERVER, DEPLOYMENT, SERVICE}:
             self._take_name(kind, change)
         if kind is MCP_SERVER:
@@ -101,6 +109,7 @@ class Families:
             replica_sets=tuple(member.object for member in members if member.kind is REPLICA_SET),
             pods=tuple(member.object for member in members if member.kind is POD),
             warnings=tuple(warning for subject in subjects for warning in self._warnings.get(uid_of(subject), {}).values()),
+            autoscalers=tuple(self._autoscalers.get(name, {}).values()),
         )
 
     def servers(self) -> set[str]:
@@ -166,6 +175,17 @@ class Families:
         member = self._members.get(subject)
         return {member.family} if member is not None and member.family is not None else set()
 
+    def _take_autoscaler(self, change: Change) -> set[str]:
+        uid = uid_of(change.object)
+        before, now = _scaled(change.old), _scaled(change.new)
+        if before is not None:
+            self._autoscalers[before].pop(uid, None)
+            if not self._autoscalers[before]:
+                del self._autoscalers[before]
+        if now is not None and change.new is not None:
+            self._autoscalers[now][uid] = change.new
+        return _known({self._named.get((MCP_SERVER, name)) for name in (before, now) if name is not None})
+
     def _take_member(self, kind: Kind, change: Change) -> set[str]:
         uid = uid_of(change.object)
         if change.new is None:
@@ -209,6 +229,15 @@ class Families:
     def _leave(self, uid: str, member: _Member) -> None:
         if member.family is not None:
             _discard(self._families, member.family, uid)
+
+
+def _scaled(autoscaler: Object | None) -> ServerName | None:
+    """The MCPServer that an autoscaler scales."""
+    target = autoscaler["spec"]["scaleTargetRef"] if autoscaler is not None else {}
+    if autoscaler is None or target.get("kind") != MCP_SERVER.name:
+        return None
+    group = str(target.get("apiVersion", "")).partition("/")[0]
+    return ServerName(autoscaler["metadata"]["namespace"], target["name"]) if group == GROUP else None
 
 
 def _controller(body: Object) -> str | None:

@@ -139,6 +139,7 @@ class Observer:
             replica_sets=family.replica_sets,
             pods=family.pods,
             warnings=family.warnings,
+            autoscalers=family.autoscalers,
             applied=self._applied.get(family.uid),
             now=datetime.now(UTC),
         )

@@ -47,6 +47,18 @@ def without_managed_fields(body: dict[str, Any]) -> Object:
     return body
 
 
+def with_managers_of_spec(body: dict[str, Any]) -> Object:
+    """Keep of the managed fields who wrote which field of the spec, and drop what is never read here."""
+    entries = body["metadata"].get("managedFields") or ()
+    trimmed = without_managed_fields(body)
+    managed = [
+        {**entry, "fieldsV1": {"f:spec": {field: {} for field in fields}}}
+        for entry in entries
+        if (fields := (entry.get("fieldsV1") or {}).get("f:spec")) and entry.get("subresource") != "status"
+    ]
+    return {**trimmed, "metadata": {**trimmed["metadata"], "managedFields": managed}}
+
+
 class Reflector:
     """One collection: a kind, in one namespace or (None) in the cluster, narrowed by the API server's selectors.
 

@@ -6,13 +6,14 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from kubernetes.aio.client import Configuration
 from prometheus_client import CollectorRegistry
 
 from mcp_operator.apiserver.connecting import Api
 from mcp_operator.apiserver.credentials import load_configuration
-from mcp_operator.apiserver.kinds import DEPLOYMENT, EVENT, MCP_SERVER, OURS, POD, REPLICA_SET, SERVICE, Kind
+from mcp_operator.apiserver.kinds import AUTOSCALER, DEPLOYMENT, EVENT, MCP_SERVER, OURS, POD, REPLICA_SET, SERVICE, Kind
 from mcp_operator.cluster.applying import Applier
 from mcp_operator.cluster.grouping import Families
 from mcp_operator.cluster.metrics import ClusterMetrics
@@ -25,12 +26,13 @@ from mcp_operator.cluster.podmetrics.metrics import SamplingMetrics
 from mcp_operator.cluster.podmetrics.sampling import Sampler
 from mcp_operator.cluster.reconciling import Reconciler
 from mcp_operator.cluster.recording import Recorder
-from mcp_operator.cluster.reflecting import Reflector, whole, without_managed_fields
+from mcp_operator.cluster.reflecting import Reflector, whole, with_managers_of_spec, without_managed_fields
 from mcp_operator.cluster.reporting import Reporter
 from mcp_operator.cluster.telling import Teller
 from mcp_operator.cluster.triggering import Trigger
 from mcp_operator.cluster.watching import Change
 from mcp_operator.eventlog.log import EventLog
+from mcp_operator.model.base import Object
 from mcp_operator.rollout.observation import Applied
 
 _LABELLED: Mapping[str, str] = {"labelSelector": OURS}
@@ -47,12 +49,19 @@ _REFLECTED: Sequence[tuple[Kind, Mapping[str, str]]] = (
     (SERVICE, _LABELLED),
     (REPLICA_SET, _LABELLED),
     (POD, _LABELLED),
+    (AUTOSCALER, {}),
     (EVENT, _warnings_about(DEPLOYMENT)),
     (EVENT, _warnings_about(REPLICA_SET)),
     (EVENT, _warnings_about(POD)),
 )
+_TRIMS: Mapping[Kind, Callable[[dict[str, Any]], Object]] = {
+    DEPLOYMENT: whole,
+    SERVICE: whole,
+    MCP_SERVER: with_managers_of_spec,
+}
+"""Where the managed fields are read: of children they tell drift, of servers who changed them."""
 _APPLIED = {DEPLOYMENT, SERVICE}
-"""What we apply: there the managed fields tell drift."""
+"""What the operator writes."""
 
 
 class Cluster:
@@ -113,7 +122,7 @@ class Cluster:
                 kind,
                 namespace,
                 selectors=selectors,
-                trim=whole if kind in _APPLIED else without_managed_fields,
+                trim=_TRIMS.get(kind, without_managed_fields),
                 on_change=partial(self._take, kind),
                 metrics=metrics,
             )

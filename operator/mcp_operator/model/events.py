@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, TypeAlias
 
+from mcp_operator.model.authors import Author
 from mcp_operator.model.base import Model
 from mcp_operator.model.causes import Cause
 from mcp_operator.model.labels import NO_LABELS, Labels
@@ -58,6 +59,8 @@ class StatusPayload(Model):
     """The pod-template-hash of the newest pod template, null before its ReplicaSet exists."""
     operation: str | None
     """Id of the open operation."""
+    by: Author | None = None
+    """Who or what started the open operation, or the one that ended with this event; null where the API doesn't say."""
     causes: tuple[Cause, ...]
     """Active ones, and those that recovered with this very event."""
     conditions: tuple[Condition, ...]

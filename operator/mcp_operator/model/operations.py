@@ -8,6 +8,7 @@ changes. `rollout` (the room) opens and closes operations, the MCPServer's statu
 from datetime import datetime
 from enum import StrEnum
 
+from mcp_operator.model.authors import Author
 from mcp_operator.model.base import Count, Model, Word
 
 
@@ -64,3 +65,5 @@ class Operation(Model):
     """The percent when the work was last measured out: at the start 0, later when a new count was absorbed."""
     base_work: Count
     """Steps that were left to take at that moment; they spread over the way from `base_percent` to 99."""
+    by: Author | None = None
+    """Who or what started it, or last changed how many instances a scale leads to; null where the API doesn't say."""

@@ -5,6 +5,7 @@
 
 from datetime import datetime, timedelta
 
+from mcp_operator.rollout.attributing import attribute, credit
 from mcp_operator.rollout.conditions import conditions
 from mcp_operator.rollout.deciding import decide
 from mcp_operator.rollout.instances import by_revision
@@ -24,7 +25,8 @@ def evaluate(observation: Observation, previous: State | None) -> State:
         previous: the state that the last evaluation came to (or that `restore` read); None for a server never seen before.
     """
     facts = read(observation, previous)
-    course = advance(facts, previous)
+    authored = attribute(observation.server, previous.authored if previous else None)
+    course = credit(advance(facts, previous), facts, observation, previous, authored)
     troubles = find_troubles(observation, facts, course.operation)
     traced = trace(troubles, previous.causes if previous else (), facts)
     verdict = decide(observation, facts, course, traced)
@@ -48,6 +50,7 @@ def evaluate(observation: Observation, previous: State | None) -> State:
         work_left=course.work_left,
         paused=facts.paused,
         due=_due(facts, course, traced),
+        authored=authored,
         labels=observation.labels,
         fingerprint=fingerprint(observation),
     )

@@ -43,6 +43,8 @@ class Observation:
     pods: tuple[Object, ...] = ()
     warnings: tuple[Object, ...] = ()
     """Kubernetes Events (core/v1) of type Warning about any of these."""
+    autoscalers: tuple[Object, ...] = ()
+    """HorizontalPodAutoscalers (autoscaling/v2) that name the server as what they scale."""
     applied: Applied | None = None
     """None until this process has reconciled the server for the first time."""
     now: datetime

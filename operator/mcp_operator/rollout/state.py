@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from mcp_operator.model.authors import Author
+from mcp_operator.model.base import Object
 from mcp_operator.model.causes import Cause
 from mcp_operator.model.events import RevisionProgress
 from mcp_operator.model.labels import NO_LABELS, Labels
@@ -29,6 +31,20 @@ class Counts:
     def old(self) -> int:
         """Instances of older pod templates."""
         return self.replicas - self.updated
+
+
+@dataclass(frozen=True, slots=True)
+class Authored:
+    """A generation of the MCPServer, and who made it what it is."""
+
+    generation: int
+    spec: Object
+    managers: tuple[tuple[str | None, ...], ...]
+    """Of each entry of its managed fields: manager, operation, subresource and time."""
+    count: Author | None
+    """Who last changed how many instances are wanted; None where the API doesn't say."""
+    template: Author | None
+    """Who last changed the pods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +104,20 @@ class State:
     """Whether the Deployment is paused: the deadline's clock stands still."""
     due: datetime | None = None
     """When this state changes by time alone, if nothing happens before; None when only a new observation changes it."""
+    authored: Authored | None = field(default=None, repr=False)
+    """None if it was read from the MCPServer's status."""
     labels: Labels = NO_LABELS
     """The MCPServer's; empty if it was read from the MCPServer's status."""
     fingerprint: str = field(default="", repr=False)
     """Digest of the versions of all objects it was made from: part of the keys of events."""
     restored: bool = False
     """Whether it was read from the MCPServer's status after a restart: what differs from it happened meanwhile."""
+
+    @property
+    def by(self) -> Author | None:
+        """Who started the open operation, or the one that ended with this evaluation."""
+        operation = self.operation or (self.ended[-1].operation if self.ended else None)
+        return operation.by if operation else None
 
     def condition(self, kind: ConditionType) -> Condition | None:
         """The condition of this type."""

@@ -25,7 +25,7 @@ def _events(previous: State | None, current: State) -> Iterator[Event]:
         yield _event(current, f"{ended.operation.id}/{ended.outcome}", payload, late=was_away)
     differs = previous is None or _worth_telling(previous, current)
     if differs or was_away:
-        version = _digest(current, current.status, current.reason, current.counts, *_standing(current))
+        version = _digest(current, current.status, current.reason, current.counts, current.by, *_standing(current))
         yield _event(current, f"status/{version}", _status(previous, current), late=differs and was_away)
     if current.operation is None:
         return
@@ -91,6 +91,7 @@ def _status(previous: State | None, current: State) -> StatusPayload:
         message=current.message,
         revision=current.revision,
         operation=current.operation.id if current.operation else None,
+        by=current.by,
         causes=(*(active.cause for active in current.causes), *current.recovered),
         conditions=_changed(previous, current),
     )
@@ -112,6 +113,7 @@ def _essence(state: State) -> tuple[object, ...]:
         (state.generation, state.status, state.reason, state.operation.id if state.operation else None),
         (counts.desired, counts.replicas, counts.updated, counts.ready, counts.available),
         {active.cause.id for active in state.causes},
+        state.operation.by if state.operation else None,
         _standing(state),
     )
 

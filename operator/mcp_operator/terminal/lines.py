@@ -22,6 +22,7 @@ from mcp_operator.terminal.values import (
     items_of,
     memory,
     number_of,
+    object_of,
     short_instance,
     text_of,
     time_of,
@@ -119,6 +120,23 @@ def status_line(event: EventJson, heading: Heading) -> Line:
         (f"{status:<{_STATUS_WIDTH}}", STATUS_STYLES.get(status, "bold")), f"  {instances(event)}  ", said, *_remarks(event)
     )
     return Line(heading.of(event, "status"), body)
+
+
+def author_line(by: EventJson, heading: Heading) -> Line:
+    """Who started an operation: `by kubectl (scale), 1 → 3`."""
+    hpa, kind = object_of(by, "hpa"), text_of(by, "kind")
+    manager = text_of(by, "manager", otherwise=kind)
+    who = manager if kind in (manager, "other") else f"{manager} ({kind})"
+    if hpa:
+        who = f"autoscaler {text_of(hpa, 'name')}"
+        who += f" of {text_of(hpa, 'owner')}" if hpa.get("owner") is not None else ""
+    said = [f"by {who}"]
+    if by.get("to") is not None:
+        said.append(f"{text_of(by, 'from', otherwise='')} → {text_of(by, 'to')}".strip())
+    told = (metric for metric in items_of(hpa, "metrics") if metric.get("current") is not None)
+    said += [f"{text_of(each, 'name')} {text_of(each, 'current')} of {text_of(each, 'target')}" for each in told]
+    said += [f"at its limit ({text_of(hpa, 'limited')})"] if hpa.get("limited") is not None else []
+    return Line(heading.below("by"), Text(", ".join(said)))
 
 
 def cause_line(cause: EventJson, server: str, heading: Heading) -> Line:

@@ -1,0 +1,176 @@
+"""Who changed what a server shall be, read from the managed fields of its MCPServer. Called by the evaluator.
+
+The API server notes for each field under which name it was written last (`metadata.managedFields`), and when that manager wrote
+last; entries of the scale subresource have no time, and who removes a field leaves no trace. So a change is put down to a manager
+only if it owns what changed and has written since the last look; else nobody is named. Seen on Kubernetes 1.36: `kubectl scale`
+and autoscalers write entries of the scale subresource, as kubectl and kube-controller-manager; `kubectl rollout undo` of a
+restart owns nothing.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from mcp_operator.model.authors import Author, AuthorKind
+from mcp_operator.model.base import Object
+from mcp_operator.model.operations import Operation, OperationKind
+from mcp_operator.rollout.autoscalers import decided
+from mcp_operator.rollout.instances import REVISION_LABEL
+from mcp_operator.rollout.observation import Observation
+from mcp_operator.rollout.progressing import Course
+from mcp_operator.rollout.reading import Facts
+from mcp_operator.rollout.state import Authored, State
+from mcp_operator.rollout.wording import tidy
+
+_COUNT = frozenset({"replicas", "suspend"})
+_NO_TEMPLATE = _COUNT | {"logs", "metrics"}
+
+_KINDS: Mapping[str, AuthorKind] = {
+    "kubectl": AuthorKind.APPLY,
+    "kubectl-client-side-apply": AuthorKind.APPLY,
+    "kubectl-create": AuthorKind.CREATE,
+    "kubectl-edit": AuthorKind.EDIT,
+    "kubectl-patch": AuthorKind.PATCH,
+    "kubectl-set": AuthorKind.SET,
+    "kubectl-rollout": AuthorKind.RESTART,
+    "mcp-operator-cli": AuthorKind.RESTART,
+    "helm": AuthorKind.HELM,
+    "argocd-controller": AuthorKind.ARGO_CD,
+    "argocd-application-controller": AuthorKind.ARGO_CD,
+    "kustomize-controller": AuthorKind.FLUX,
+    "helm-controller": AuthorKind.FLUX,
+}
+_AUTOSCALER = "kube-controller-manager"
+
+
+def attribute(server: Object | None, before: Authored | None) -> Authored | None:
+    """Who made the MCPServer's newest generation what it is; what it didn't change stays who made that.
+
+    Args:
+        before: what was found for the generation seen before; None for a server that is seen for the first time.
+    """
+    if server is None or (before is not None and before.generation == server["metadata"]["generation"]):
+        return before
+    spec, old = server["spec"], before.spec if before else {}
+    changed = frozenset(field for field in {*spec, *old} if spec.get(field) != old.get(field))
+    entries = tuple(entry for entry in server["metadata"].get("managedFields") or () if entry.get("subresource") != "status")
+    known = before.managers if before else ()
+    found = Authored(
+        generation=server["metadata"]["generation"],
+        spec=spec,
+        managers=tuple(_identity(entry) for entry in entries),
+        count=before.count if before else None,
+        template=before.template if before else None,
+    )
+    if changed & _COUNT:
+        author = _author(changed & _COUNT, entries, known)
+        count = author.model_copy(update={"from_": _wanted(old) if old else None, "to": _wanted(spec)}) if author else None
+        found = replace(found, count=count)
+    if changed - _NO_TEMPLATE:
+        author = _author(changed - _NO_TEMPLATE, entries, known)
+        if author and spec.get("image") != old.get("image"):
+            author = author.model_copy(update={"from_": old.get("image"), "to": spec.get("image")})
+        found = replace(found, template=author)
+    return found
+
+
+def credit(course: Course, facts: Facts, observation: Observation, previous: State | None, authored: Authored | None) -> Course:
+    """Say who started the open operation, or gave it another target, and who started those that began and ended at once."""
+    before = previous.operation if previous else None
+
+    def credited(operation: Operation) -> Operation:
+        by = operation.by
+        if before is None or before.id != operation.id:
+            by = _starter(operation, facts, observation, previous, authored)
+        elif _is_retargeted(operation, course, previous):
+            first = before.by.from_ if before.by else previous.target.desired if previous and previous.target else None
+            by = _counting(authored, from_=first, to=facts.wanted)
+        if by is not None and by.kind in (AuthorKind.HPA, AuthorKind.KEDA):
+            by = decided(by, observation.autoscalers)
+        return operation if by == operation.by else operation.model_copy(update={"by": by})
+
+    return replace(
+        course,
+        operation=credited(course.operation) if course.operation else None,
+        ended=tuple(replace(ended, operation=credited(ended.operation)) for ended in course.ended),
+    )
+
+
+def _is_retargeted(operation: Operation, course: Course, previous: State | None) -> bool:
+    if operation.kind is not OperationKind.SCALE or course.operation is not operation:
+        return False
+    before = previous.target if previous else None
+    return before is not None and course.target is not None and before.desired != course.target.desired
+
+
+def author_of_count(managed: Object) -> Author | None:
+    """Who set the number of instances in an object, if one manager alone did."""
+    return _author(frozenset({"replicas"}), managed["metadata"].get("managedFields") or (), ())
+
+
+def _starter(
+    operation: Operation, facts: Facts, observation: Observation, previous: State | None, authored: Authored | None
+) -> Author | None:
+    desired = facts.target.desired if facts.target else facts.wanted
+    if operation.kind is OperationKind.SCALE:
+        workload, from_ = facts.workload, previous.target.desired if previous and previous.target else None
+        if workload is not None and from_ == desired != workload.replicas and observation.deployment is not None:
+            by_hand = author_of_count(observation.deployment)
+            return by_hand.model_copy(update={"from_": desired, "to": workload.replicas}) if by_hand else None
+        return _counting(authored, from_=from_, to=desired)
+    author = authored.template if authored else None
+    if _is_back(observation.replica_sets, facts.revision):
+        return (author or Author(kind=AuthorKind.UNDO)).model_copy(update={"kind": AuthorKind.UNDO})
+    return author
+
+
+def _counting(authored: Authored | None, *, from_: int | str | None, to: int) -> Author | None:
+    author = authored.count if authored else None
+    return author.model_copy(update={"from_": from_, "to": to}) if author else None
+
+
+def _is_back(replica_sets: Iterable[Object], revision: str | None) -> bool:
+    """Whether the template is that of an earlier ReplicaSet: one that is newer exists."""
+    made = {each["metadata"].get("labels", {}).get(REVISION_LABEL): _made(each) for each in replica_sets}
+    return revision in made and any(when > made[revision] for when in made.values())
+
+
+def _made(replica_set: Object) -> str:
+    made: str = replica_set["metadata"].get("creationTimestamp") or ""
+    return made
+
+
+def _author(fields: frozenset[str], entries: Iterable[Object], known: tuple[tuple[str | None, ...], ...]) -> Author | None:
+    """The one manager that owns any of these fields of the spec and has written since; of several the one that wrote last."""
+    owners = [entry for entry in entries if any(f"f:{field}" in _owned(entry) for field in fields)]
+    fresh = [entry for entry in owners if not entry.get("time") or _identity(entry) not in known]
+    if not fresh or (len(fresh) > 1 and not all(entry.get("time") for entry in fresh)):
+        return None
+    entry = max(fresh, key=lambda each: each.get("time") or "")
+    if sum(each.get("time") == entry.get("time") for each in fresh) > 1:
+        return None
+    manager = tidy(entry.get("manager") or "")
+    operation = entry.get("operation")
+    return Author(
+        kind=_kind(manager, entry),
+        manager=manager[:1024] or None,
+        operation=operation if operation in ("Apply", "Update") else None,
+    )
+
+
+def _kind(manager: str, entry: Object) -> AuthorKind:
+    if entry.get("subresource") == "scale":
+        return AuthorKind.HPA if manager == _AUTOSCALER else AuthorKind.SCALE
+    return _KINDS.get(manager, AuthorKind.OTHER)
+
+
+def _owned(entry: Object) -> Mapping[str, Any]:
+    return (entry.get("fieldsV1") or {}).get("f:spec") or {}
+
+
+def _identity(entry: Object) -> tuple[str | None, ...]:
+    return tuple(entry.get(field) for field in ("manager", "operation", "subresource", "time"))
+
+
+def _wanted(spec: Mapping[str, Any]) -> int:
+    return 0 if spec.get("suspend") else int(spec.get("replicas", 1))
