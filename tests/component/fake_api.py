@@ -27,6 +27,7 @@ KINDS = {
     "mcpservers": ("mcp-operator.dev/v1alpha1", "MCPServer"),
     "deployments": ("apps/v1", "Deployment"),
     "replicasets": ("apps/v1", "ReplicaSet"),
+    "horizontalpodautoscalers": ("autoscaling/v2", "HorizontalPodAutoscaler"),
     "services": ("v1", "Service"),
     "pods": ("v1", "Pod"),
     "events": ("v1", "Event"),

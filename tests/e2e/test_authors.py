@@ -82,9 +82,8 @@ async def test_each_way_to_scale_or_change_a_server_is_named(user: User, install
 @contextmanager
 def busy(user: User, pod: str) -> Iterator[None]:
     """A process in the pod takes all the CPU that it may have, while the body runs."""
-    start = (
-        "import os, subprocess, sys; print(subprocess.Popen([sys.executable, '-c', sys.argv[1]], stdout=subprocess.DEVNULL).pid)"
-    )
+    nowhere = "stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL"
+    start = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', sys.argv[1]], {nowhere}).pid)"
     pid = user.run("exec", pod, "--", "python3", "-c", start, BUSY).strip()
     try:
         yield
