@@ -80,7 +80,13 @@ class TestPoints:
 
     async def test_the_figures_are_those_of_the_events(self, start_gateway: StartGateway) -> None:
         loopback, past = await start_past(start_gateway)
-        figures = {"requests": 7.0, "requests_per_second": 0.123, "errors": 2.0, "in_flight": 1.0, "memory_percent": None}
+        figures: dict[str, Any] = {
+            "requests": 7.0,
+            "requests_per_second": 0.123,
+            "errors": 2.0,
+            "in_flight": 1.0,
+            "memory_percent": None,
+        }
         odd = [{"fields": (), "reason": "X", "message": ',"perInstance":[{}]}', "instance": None}]
         await tell_every(loopback, past, 15, [metrics(SERVER, 12.345, key='x,"perInstance":', unavailable=odd, **figures)])
         _, page = await loopback.get("/api/servers/weather/events?types=metrics", headers={"Accept": "application/json"})
