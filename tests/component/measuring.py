@@ -112,6 +112,11 @@ class Stage:
         self.families.take(POD, Change(old=None, new=body))
         self.api.usage[name] = usage
 
+    def remove_pod(self, name: str) -> None:
+        """The pod is gone; metrics-server still knows it, as it does for a while."""
+        body = pod(name, scheduled(), started(), ready())
+        self.families.take(POD, Change(old=body, new=None))
+
     def delete(self, name: str = "weather") -> None:
         """The server is gone; its pods are still there."""
         server = mcpserver(name)

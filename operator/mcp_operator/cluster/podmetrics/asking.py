@@ -39,8 +39,7 @@ class _Answer:
 
     def __init__(self) -> None:
         self.begun = time.monotonic()
-        self.usages: Usages | Missing | None = None
-        """None until there is one, and if who asked was cancelled."""
+        self._usages: Usages | Missing | None = None
         self._there = asyncio.Event()
 
     @property
@@ -48,12 +47,13 @@ class _Answer:
         return time.monotonic() - self.begun <= TOGETHER_SECONDS
 
     def give(self, usages: Usages | Missing | None) -> None:
-        self.usages = usages
+        """Let those go on who wait; None if who asked was cancelled."""
+        self._usages = usages
         self._there.set()
 
     async def wait(self) -> Usages | Missing | None:
         await self._there.wait()
-        return self.usages
+        return self._usages
 
 
 class UsageReader:
@@ -69,6 +69,8 @@ class UsageReader:
         self._outage = Outage("Reading what pods use from metrics.k8s.io")
         self._answers: dict[ServerName, _Answer] = {}
         """Of servers that were asked for along with another and haven't come for it; at most one for each server."""
+        self._joinable: dict[str, tuple[_Answer, list[str]]] = {}
+        """By namespace: the request that is about to be made, and the names in it."""
 
     async def read(self, server: ServerName, *, due_soon: Callable[[], Iterable[ServerName]]) -> Usages | Missing:
         """What the pods of a server use, perhaps those of others among them, or why that can't be told.
@@ -77,18 +79,34 @@ class UsageReader:
             due_soon: other servers whose turn comes within TOGETHER_SECONDS.
         """
         answer = self._answers.pop(server, None)
-        if answer is not None and answer.fresh and (usages := await answer.wait()) is not None:
-            return usages
-        self._answers = {name: kept for name, kept in self._answers.items() if kept.fresh}
-        others = (
-            name for name in due_soon() if name.namespace == server.namespace and name != server and name not in self._answers
-        )
-        together = list(islice(dict.fromkeys(others), _MOST_TOGETHER - 1))
-        answer = _Answer()
-        self._answers.update(dict.fromkeys(together, answer))
-        usages = None
+        if answer is None or not answer.fresh:
+            answer = self._join(server)
+        if answer is None:
+            return await self._read_together(server, due_soon)
+        usages = await answer.wait()
+        return await self._ask(server.namespace, [server.name]) if usages is None else usages
+
+    def _join(self, server: ServerName) -> _Answer | None:
+        """Have a server asked for by the next request of its namespace; None if none is about to be made."""
+        answer, names = self._joinable.get(server.namespace, (None, []))
+        if len(names) >= _MOST_TOGETHER:
+            return None
+        names.append(server.name)
+        return answer
+
+    async def _read_together(self, server: ServerName, due_soon: Callable[[], Iterable[ServerName]]) -> Usages | Missing:
+        namespace, names = server.namespace, [server.name]
+        answer, usages = _Answer(), None
+        self._joinable[namespace] = answer, names
         try:
-            usages = await self._ask(server.namespace, [server.name, *(name.name for name in together)])
+            await asyncio.sleep(0)  # those whose turn has come in the same turn of the loop join
+            self._joinable.pop(namespace, None)
+            self._answers = {name: kept for name, kept in self._answers.items() if kept.fresh}
+            others = (name for name in due_soon() if name.namespace == namespace and name not in self._answers)
+            for other in islice((name for name in others if name.name not in names), _MOST_TOGETHER - len(names)):
+                self._answers[other] = answer
+                names.append(other.name)
+            usages = await self._ask(namespace, names)
         finally:
             answer.give(usages)
         return usages
