@@ -31,7 +31,7 @@ class FakeApi:
         self.answers.set()
 
     async def list_page(self, kind: object, namespace: str, *, selectors: dict[str, str], **_: object) -> dict[str, Any]:
-        _, _, instances = selectors["labelSelector"].partition("app.kubernetes.io/instance")
+        instances = selectors["labelSelector"].partition("app.kubernetes.io/instance")[2]
         names = instances.partition(",app")[0].removeprefix("=").removeprefix(" in (").removesuffix(")").split(",")
         self.asked.append((namespace, names))
         self.begun.set()
