@@ -28,7 +28,7 @@ def selector(server: MCPServer) -> str:
     return ",".join(f"{name}={value}" for name, value in match_labels(server).items())
 
 
-def selector_of(*servers: str) -> str:
+def selector_of_servers(*servers: str) -> str:
     """A label selector for the instances of some servers of one namespace, by their names."""
     instance = f"{_INSTANCE}={servers[0]}" if len(servers) == 1 else f"{_INSTANCE} in ({','.join(servers)})"
     return f"{_NAME}=mcp-server,{instance},{_MANAGED_BY}={MANAGED_BY}"

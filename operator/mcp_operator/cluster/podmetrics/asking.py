@@ -20,7 +20,7 @@ from mcp_operator.cluster.podmetrics.metrics import SamplingMetrics
 from mcp_operator.cluster.podmetrics.readings import Missing, Reason, Usage, brief
 from mcp_operator.cluster.podmetrics.usage import read_usages
 from mcp_operator.model.servers import ServerName
-from mcp_operator.workload.naming import selector_of
+from mcp_operator.workload.naming import selector_of_servers
 
 TOGETHER_SECONDS: Final = 1.0
 """Servers whose turn comes so soon are asked for along with one whose turn it is; their answer is used for as long."""
@@ -84,7 +84,7 @@ class UsageReader:
         if answer is None:
             return await self._read_together(server, due_soon)
         usages = await answer.wait()
-        return await self._ask(server.namespace, [server.name]) if usages is None else usages
+        return await self.ask(server.namespace, selector_of_servers(server.name)) if usages is None else usages
 
     def _join(self, server: ServerName) -> _Answer | None:
         """Have a server asked for by the next request of its namespace; None if none is about to be made."""
@@ -106,17 +106,18 @@ class UsageReader:
             for other in islice((name for name in others if name.name not in names), _MOST_TOGETHER - len(names)):
                 self._answers[other] = answer
                 names.append(other.name)
-            usages = await self._ask(namespace, names)
+            usages = await self.ask(namespace, selector_of_servers(*names))
         finally:
             answer.give(usages)
         return usages
 
-    async def _ask(self, namespace: str, names: list[str]) -> Usages | Missing:
+    async def ask(self, namespace: str, selector: str) -> Usages | Missing:
+        """What the pods that a label selector chooses use, or why that can't be told: a request of its own."""
         try:
             with self._metrics.usage_seconds.time():
                 async with asyncio.timeout(_SECONDS):
                     found = await self._api.list_page(
-                        POD_METRICS, namespace, selectors={"labelSelector": selector_of(*names)}, limit=_PAGE, token=None
+                        POD_METRICS, namespace, selectors={"labelSelector": selector}, limit=_PAGE, token=None
                     )
             usages = read_usages(found)
         except TimeoutError:
