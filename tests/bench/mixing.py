@@ -63,6 +63,11 @@ def metrics(number: int) -> Event:
             memory_bytes=int(memory * 2**20),
             memory_percent=memory / 2.56,
             requests=float(number),
+            requests_per_second=cpu / 4,
+            errors=float(number % 40),
+            in_flight=float(number % 3),
+            sampled_at=_START,
+            window_seconds=15.2,
         )
         for name in _INSTANCES[server]
     )
@@ -74,6 +79,9 @@ def metrics(number: int) -> Event:
         memory_bytes=3 * int(memory * 2**20),
         memory_percent=memory / 2.56,
         requests=3.0 * number,
+        requests_per_second=3 * cpu / 4,
+        errors=3.0 * (number % 40),
+        in_flight=3.0 * (number % 3),
         requests_source=None,
         per_instance=each,
         unavailable=(),

@@ -73,6 +73,16 @@ def shown(*events: Event | dict[str, Any], teller: Narrator | None = None) -> li
             id="metrics",
         ),
         pytest.param(
+            metrics("default/weather", requests=1234, requests_per_second=2.5, errors=3, in_flight=0),
+            "12:00:00.123  metrics   cpu 12 % (125m)  memory 48 MiB (38 %)  requests 1234 (2.5/s)  errors 3  in flight 0",
+            id="metrics of requests",
+        ),
+        pytest.param(
+            metrics("default/weather", requests=1234, requests_per_second=0.0084),
+            "12:00:00.123  metrics   cpu 12 % (125m)  memory 48 MiB (38 %)  requests 1234 (0.0084/s)",
+            id="a request in two minutes",
+        ),
+        pytest.param(
             line("default/weather", "disk full", level=LogLevel.ERROR, fields={"free": 0, "ts": 1, "of": {"GiB": 3}}),
             '12:00:00.000  log       0  error  disk full  free=0  of={"GiB": 3}',
             id="a log line has the time when it was printed",

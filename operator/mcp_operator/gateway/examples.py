@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from mcp_operator.eventlog.encoding import encode
+from mcp_operator.eventlog.encoding import encode, timestamp
 from mcp_operator.eventlog.log import EventId, Record, Subject
 from mcp_operator.gateway import framing
+from mcp_operator.gateway.charting import point
 from mcp_operator.model.causes import Cause
 from mcp_operator.model.events import (
     Event,
@@ -112,6 +113,9 @@ _STORY: Final[Sequence[tuple[str, Payload]]] = (
             memory_bytes=48 * 1024 * 1024,
             memory_percent=37.5,
             requests=None,
+            requests_per_second=None,
+            errors=None,
+            in_flight=None,
             requests_source=None,
             per_instance=(
                 InstanceMetrics(
@@ -122,11 +126,16 @@ _STORY: Final[Sequence[tuple[str, Payload]]] = (
                     memory_bytes=48 * 1024 * 1024,
                     memory_percent=37.5,
                     requests=None,
+                    requests_per_second=None,
+                    errors=None,
+                    in_flight=None,
+                    sampled_at=_NOON - timedelta(seconds=4),
+                    window_seconds=15.2,
                 ),
             ),
             unavailable=(
                 Unavailable(
-                    fields=("requests",),
+                    fields=("requests", "requestsPerSecond", "errors", "inFlight"),
                     reason="NoPrometheusEndpoint",
                     message="spec.metrics.prometheus doesn't say where requests are counted",
                 ),
@@ -209,6 +218,20 @@ def snapshot() -> dict[str, Any]:
 def server_list() -> dict[str, Any]:
     """What GET /api/servers answers."""
     return {"items": [snapshot()], "cursor": str(_HEAD)}
+
+
+def metrics_history() -> dict[str, Any]:
+    """What GET /api/servers/{id}/metrics answers."""
+    return {
+        "server": str(_SERVER),
+        "uid": _UID,
+        "from": timestamp(_TIME - timedelta(minutes=15)),
+        "to": timestamp(_TIME),
+        "sliceSeconds": None,
+        "points": [point([event(EventType.METRICS)])],
+        "dropped": [],
+        "cursor": str(_HEAD),
+    }
 
 
 def page() -> dict[str, Any]:

@@ -16,6 +16,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 from mcp_operator.eventlog.encoding import to_json
 from mcp_operator.eventlog.log import EventLog
 from mcp_operator.gateway.admitting import Admission
+from mcp_operator.gateway.charting import ChartHandlers
 from mcp_operator.gateway.crossing import CrossOrigin
 from mcp_operator.gateway.delivering import StreamHandlers
 from mcp_operator.gateway.documenting import DocumentHandlers
@@ -40,6 +41,7 @@ _INDEX = {
     "servers": "/api/servers",
     "server": "/api/servers/{id}",
     "serverEvents": "/api/servers/{id}/events",
+    "serverMetrics": "/api/servers/{id}/metrics",
     "events": "/api/events",
     "streams": "/api/streams",
     "openapi": "/openapi.json",
@@ -94,9 +96,10 @@ class Gateway:
         self._stalls = StallMeter(registry)
         self._measuring: asyncio.Task[None] | None = None
         lists = ListHandlers(log=log, synced=synced, default_namespace=http.default_namespace)
+        charts = ChartHandlers(log=log, synced=synced, admission=self._admission, default_namespace=http.default_namespace)
         overview = OverviewHandlers(streams=self._streams.open_streams, log=log)
         self._http = http
-        self._api = _runner(self._api_application(lists, overview))
+        self._api = _runner(self._api_application(lists, charts, overview))
         self._health = _runner(self._health_application(registry))
         self._limits = connections or _connection_limits(streams)
 
@@ -137,7 +140,7 @@ class Gateway:
         bound: int = runner.addresses[0][1]
         return bound
 
-    def _api_application(self, lists: ListHandlers, overview: OverviewHandlers) -> web.Application:
+    def _api_application(self, lists: ListHandlers, charts: ChartHandlers, overview: OverviewHandlers) -> web.Application:
         cross_origin = CrossOrigin(self._http.cors_origins)
         application = web.Application(
             middlewares=[_log_requests, problem_middleware, cross_origin.answer_options, identity_middleware]
@@ -148,6 +151,7 @@ class Gateway:
         application.router.add_get("/api/servers", lists.servers)
         application.router.add_get("/api/servers/{id}", lists.server)
         application.router.add_get("/api/servers/{id}/events", self._streams.server_events)
+        application.router.add_get("/api/servers/{id}/metrics", charts.metrics)
         application.router.add_get("/api/events", self._streams.cluster_events)
         application.router.add_get("/api/streams", overview.streams)
         documents = DocumentHandlers()

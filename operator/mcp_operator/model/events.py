@@ -157,6 +157,16 @@ class InstanceMetrics(Model):
     """Percent of its memory limit; null without one."""
     requests: float | None
     """Requests served since it started."""
+    requests_per_second: float | None
+    """Requests served per second since the sample before; null in the first one."""
+    errors: float | None
+    """Requests that failed since it started."""
+    in_flight: float | None
+    """Requests that it works on now."""
+    sampled_at: datetime | None
+    """When its CPU and memory were measured: the end of the window that the CPU is an average of; null if they can't be told."""
+    window_seconds: float | None
+    """How long that window was."""
 
 
 class MetricsPayload(Model):
@@ -179,14 +189,20 @@ class MetricsPayload(Model):
     """Percent of the memory limits; null if an instance has none."""
     requests: float | None
     """Requests served since the instances started."""
+    requests_per_second: float | None
+    """Requests served per second since the sample before; null in the first one."""
+    errors: float | None
+    """Requests that failed since the instances started."""
+    in_flight: float | None
+    """Requests that are worked on now."""
     requests_source: RequestsSource | None
-    """Where `requests` was read: `pod`, from the instances; null without requests."""
+    """Where the figures about requests were read: `pod`, from the instances; null without `requests`."""
     per_instance: tuple[InstanceMetrics, ...]
     """The same figures of each instance."""
     unavailable: tuple[Unavailable, ...]
     """Which figures are null or lack a part, and why."""
     sampled_at: datetime
-    """When it was read; what metrics.k8s.io gives is an average over a window that may have ended up to a minute before."""
+    """When it was read; `perInstance` says when metrics.k8s.io had measured CPU and memory, up to a minute before."""
 
 
 class LogLevel(StrEnum):

@@ -186,7 +186,9 @@ def steps(event: EventJson) -> Text:
 
 
 def metrics_line(event: EventJson, heading: Heading, *, reasons: Sequence[str]) -> Line:
-    """What a server uses: `cpu 12 % (120m)  memory 45 MiB (9 %)  requests 1234`; what can't be told is `-`.
+    """What a server uses: `cpu 12 % (120m)  memory 45 MiB (9 %)  requests 1234 (2.5/s)  errors 3  in flight 1`.
+
+    Of the first three what can't be told is `-`; errors and requests in flight are left out.
 
     Args:
         reasons: why, where that is worth telling.
@@ -203,13 +205,23 @@ def metrics_line(event: EventJson, heading: Heading, *, reasons: Sequence[str]) 
 
 
 def metric_figures(event: EventJson) -> Mapping[str, str]:
-    """The figures of a metrics event by their names."""
+    """The figures of a metrics event by their names; errors and requests in flight only where they are known."""
     millicores, of_limit = number_of(event, "cpuMillicores"), number_of(event, "memoryPercent")
+    per_second = number_of(event, "requestsPerSecond")
+    known = {name: number_of(event, field) for name, field in (("errors", "errors"), ("in flight", "inFlight"))}
     return {
         "cpu": figure(number_of(event, "cpu"), "%") + (f" ({millicores:.0f}m)" if millicores is not None else ""),
         "memory": memory(number_of(event, "memory")) + (f" ({figure(of_limit, '%')})" if of_limit is not None else ""),
-        "requests": figure(number_of(event, "requests")),
+        "requests": figure(number_of(event, "requests")) + (f" ({rate(per_second)})" if per_second is not None else ""),
+        **{name: figure(value) for name, value in known.items() if value is not None},
     }
+
+
+def rate(per_second: float | None) -> str:
+    """Requests per second: `2.5/s`, and with two digits below one, because one request in two minutes isn't none."""
+    if per_second is None:
+        return figure(None)
+    return f"{per_second:.2g}/s" if 0 < per_second < 1 else f"{figure(per_second)}/s"
 
 
 def missing_figures(event: EventJson) -> Sequence[str]:

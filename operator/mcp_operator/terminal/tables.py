@@ -37,7 +37,7 @@ def servers_table(servers: Sequence[EventJson], *, now: datetime, wide: bool) ->
         wide: with the columns that few need.
     """
     header = ["NAMESPACE", "NAME", "STATUS", "INSTANCES", "PROGRESS", "CPU", "MEMORY", "REASON", "CHANGED"]
-    header += ["REQUESTS", "REVISION", "MESSAGE"] if wide else []
+    header += ["REQUESTS", "RATE", "REVISION", "MESSAGE"] if wide else []
     rows = [_server_row(server, now=now, wide=wide) for server in servers]
     return _columns([[Text(name, "bold") for name in header], *rows])
 
@@ -58,7 +58,12 @@ def _server_row(server: EventJson, *, now: datetime, wide: bool) -> Sequence[Tex
         Text(age(time_of(status, "time"), now=now)),
     ]
     if wide:
-        row += [Text(figure(number_of(metrics, "requests"))), Text(text_of(status, "revision")), Text(text_of(status, "message"))]
+        row += [
+            Text(figure(number_of(metrics, "requests"))),
+            Text(lines.rate(number_of(metrics, "requestsPerSecond"))),
+            Text(text_of(status, "revision")),
+            Text(text_of(status, "message")),
+        ]
     return row
 
 
@@ -119,12 +124,14 @@ def _metrics(server: str, metrics: EventJson, *, now: datetime) -> Sequence[Text
     if not metrics:
         return []
     heading = f"Metrics of {age(time_of(metrics, 'sampledAt'), now=now)} ago"
+    each_shown = [(text_of(each, "name"), lines.metric_figures(each)) for each in items_of(metrics, "perInstance")]
+    names = dict.fromkeys(name for _, shown in each_shown for name in shown)
     rows = [
         [
-            Text(f"  {short_instance(text_of(each, 'name'), server)}", "cyan"),
-            *(Text.assemble((f"{name} ", DIM), shown) for name, shown in lines.metric_figures(each).items()),
+            Text(f"  {short_instance(instance, server)}", "cyan"),
+            *(Text.assemble((f"{name} ", DIM), shown.get(name, NOTHING)) for name in names),
         ]
-        for each in items_of(metrics, "perInstance")
+        for instance, shown in each_shown
     ]
     total = lines.metrics_line(metrics, Heading(), reasons=lines.missing_figures(metrics)).body
     return _section(heading, [Text.assemble("  ", total), *_columns(rows)])

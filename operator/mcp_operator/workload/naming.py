@@ -10,22 +10,28 @@ from mcp_operator.model.spec import API_VERSION, KIND, MCPServer
 MANAGED_BY: Final = "mcp-operator"
 """Value of the label app.kubernetes.io/managed-by on every child."""
 
+_NAME: Final = "app.kubernetes.io/name"
+_INSTANCE: Final = "app.kubernetes.io/instance"
+_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+
 CONTAINER: Final = "mcp"
 """Name of the container that runs the MCP server, and of its port."""
 
 
 def match_labels(server: MCPServer) -> dict[str, str]:
     """The labels that choose the server's instances and nothing else. A Deployment's selector can't be changed: these stay."""
-    return {
-        "app.kubernetes.io/name": "mcp-server",
-        "app.kubernetes.io/instance": server.metadata.name,
-        "app.kubernetes.io/managed-by": MANAGED_BY,
-    }
+    return {_NAME: "mcp-server", _INSTANCE: server.metadata.name, _MANAGED_BY: MANAGED_BY}
 
 
 def selector(server: MCPServer) -> str:
     """`match_labels` as a label selector, for the scale subresource and for `kubectl get -l`."""
     return ",".join(f"{name}={value}" for name, value in match_labels(server).items())
+
+
+def selector_of_servers(*servers: str) -> str:
+    """A label selector for the instances of some servers of one namespace, by their names."""
+    instance = f"{_INSTANCE}={servers[0]}" if len(servers) == 1 else f"{_INSTANCE} in ({','.join(servers)})"
+    return f"{_NAME}=mcp-server,{instance},{_MANAGED_BY}={MANAGED_BY}"
 
 
 def endpoint(server: MCPServer) -> str:
