@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from mcp_operator.model.causes import CauseState
-from mcp_operator.model.events import Event, ProgressPayload, StatusPayload
+from mcp_operator.model.events import Event, KubernetesPayload, ProgressPayload, StatusPayload
 from mcp_operator.model.servers import ServerName
 from mcp_operator.rollout.evaluating import evaluate
 from mcp_operator.rollout.instances import REVISION_LABEL
@@ -120,6 +120,8 @@ def in_words(event: Event) -> str:
         words += f", {payload.terminating} terminating" if payload.terminating else ""
         marks = {CauseState.ACTIVE: "+", CauseState.RECOVERED: "-"}
         return words + "".join(f", {marks[cause.state]}{cause.reason}" for cause in payload.causes)
+    if isinstance(payload, KubernetesPayload):
+        return f"kubernetes {payload.reason} of {payload.kind}"
     assert isinstance(payload, ProgressPayload), "the evaluator tells of nothing else"
     return f"{payload.kind} {payload.percent}%" + (f" {payload.outcome}" if payload.outcome else "")
 
