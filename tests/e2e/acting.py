@@ -6,8 +6,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from local_cluster import Cluster
+
 Object: TypeAlias = dict[str, Any]
 Kubectl: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def administrator(cluster: Cluster) -> Kubectl:
+    """kubectl as a cluster's administrator."""
+
+    def run(*args: str, input: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        argv = [str(cluster.kubectl), f"--kubeconfig={cluster.kubeconfig}", *args]
+        done = subprocess.run(argv, check=False, input=input, capture_output=True, text=True, timeout=240)
+        assert not check or done.returncode == 0, f"kubectl {' '.join(args)} failed: {done.stderr}"
+        return done
+
+    return run
 
 
 @dataclass(frozen=True)

@@ -162,17 +162,21 @@ _KEPT: Mapping[str, Iterable[str]] = {
     ),
     "ReplicaSet": ("spec.replicas", "spec.template", "status.conditions"),
     "Pod": (
-        "spec.nodeName",
-        *(f"status.{name}" for name in ("phase", "conditions", "initContainerStatuses", "containerStatuses")),
+        *(f"spec.{name}" for name in ("nodeName", "terminationGracePeriodSeconds", "containers", "initContainers")),
+        *(
+            f"status.{name}"
+            for name in ("phase", "reason", "message", "conditions", "initContainerStatuses", "containerStatuses")
+        ),
     ),
-    "Event": ("involvedObject", "reason", "message"),
+    "Event": ("involvedObject", "reason", "message", "count", "series", "eventTime", "lastTimestamp"),
 }
 _METADATA = ("namespace", "name", "uid", "creationTimestamp", "deletionTimestamp")
 _CONDITIONS = frozenset({"Progressing", "ReplicaFailure", "PodScheduled", "PodReadyToStartContainers", "Ready"})
 _CONDITION = ("type", "status", "reason", "lastTransitionTime")
 _EXPLAINED = frozenset({"ReplicaFailure", "PodScheduled"})
 """Conditions whose message is read."""
-_CONTAINER = ("name", "image", "imageID", "state", "lastState", "restartCount", "started")
+_CONTAINER = ("name", "image", "imageID", "state", "lastState", "restartCount", "started", "ready")
+_CONTAINER_SPEC = ("name", "image", "restartPolicy", "ports", "startupProbe", "readinessProbe", "livenessProbe")
 
 
 def trimmed(target: Mapping[str, Any]) -> Json:
@@ -200,20 +204,21 @@ def _lean(name: str, value: Any) -> Any:
             # An evaluation only compares templates: a digest stands for what isn't shown.
             labels = {label: each for label, each in value["metadata"]["labels"].items() if label != REVISION_LABEL}
             whole = {**value["metadata"], "labels": labels, "creationTimestamp": None, "spec": value["spec"]}
-            containers = [_fields(each, ("name", "image")) for each in value["spec"]["containers"]]
+            kinds = ("containers", "initContainers")
+            containers = {kind: [_fields(each, ("name", "image")) for each in value["spec"].get(kind) or ()] for kind in kinds}
             return {
                 "metadata": {"labels": value["metadata"]["labels"], "annotations": {"digest": digest(whole)}},
-                "spec": {"containers": containers},
+                "spec": {kind: names for kind, names in containers.items() if names},
             }
         case "status":
             return {field: _lean(field, each) for field, each in value.items()}
         case "conditions":
             read = sorted((each for each in value if each["type"] in _CONDITIONS), key=lambda each: str(each["type"]))
             return [_fields(each, (*_CONDITION, "message") if each["type"] in _EXPLAINED else _CONDITION) for each in read]
-        case "containerStatuses" | "initContainerStatuses":
-            return [_fields(each, _CONTAINER) for each in value]
+        case "containerStatuses" | "initContainerStatuses" | "containers" | "initContainers":
+            return [_fields(each, _CONTAINER if name.endswith("Statuses") else _CONTAINER_SPEC) for each in value]
         case "involvedObject":
-            return _fields(value, ("kind", "name", "uid"))
+            return _fields(value, ("kind", "name", "uid", "fieldPath"))
         case _:
             return value
 

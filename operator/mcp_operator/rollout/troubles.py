@@ -139,7 +139,7 @@ def _instance_troubles(instance: Instance, warnings: Iterable[Object], facts: Fa
     about = [warning for warning in warnings if subject_of(warning) == instance.uid]
     if instance.step in _BEFORE_ITS_CONTAINERS and conditions.get("PodReadyToStartContainers", {}).get("status") != "True":
         yield from _volume_troubles(about)
-    if _node_is_silent(conditions):
+    if _node_is_silent(conditions, status):
         node = instance.pod.get("spec", {}).get("nodeName")
         yield Trouble(
             reason="NodeNotReady", message=f"node {node} doesn't answer: how the instance is isn't known", urgency=Urgency.HEALS
@@ -156,10 +156,12 @@ def _instance_troubles(instance: Instance, warnings: Iterable[Object], facts: Fa
         yield from _container_troubles(instance.pod, container, about, facts, once=False, what="container")
 
 
-def _node_is_silent(conditions: Mapping[str, Object]) -> bool:
+def _node_is_silent(conditions: Mapping[str, Object], status: Object) -> bool:
     """Whether the node controller has marked the pod because its kubelet says nothing: it changes nothing but Ready."""
-    ready, containers = conditions.get("Ready", {}), conditions.get("ContainersReady", {})
-    return ready.get("status") in ("False", "Unknown") and containers.get("status") == "True" and not ready.get("reason")
+    ready = conditions.get("Ready", {})
+    containers = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
+    as_kubelet_left_it = bool(containers) and all(container.get("ready") for container in containers)
+    return as_kubelet_left_it and ready.get("status") in ("False", "Unknown") and not ready.get("reason")
 
 
 def _container_troubles(
