@@ -33,9 +33,9 @@ class Failure:
     exit_code: int | None = None
     signal: int | None = None
     last_line: str | None = None
-    """Among the last lines of the crashed container."""
-    count: int = 1
-    """Instances that have it."""
+    """Part of one of the last lines of the crashed container."""
+    count: int | None = 1
+    """Instances that have it; None: that depends on when one looks."""
     fails: bool | None = None
     """Whether the server has failed with it, as soon as it is told or a little later; None: that isn't waited for."""
     place: str = "open"
@@ -61,14 +61,17 @@ def listening(port: int = 8080, first: str = "") -> Json:
     )
 
 
+_WRITES_MUCH = "open('/data/forecasts', 'wb').write(bytes(16 * 2**20))"
 _FAILS = {"tcpSocket": {"port": 81}, "periodSeconds": 1}
 """A probe that no server of this module passes."""
 
 
 def alone_on_its_node(server: str) -> Json:
-    """Affinity that lets no two instances of a server share a node."""
-    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app.kubernetes.io/instance": server}}}
-    return {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    """A podTemplate that lets no two instances of a server share a node."""
+    labels = {"alone": server}
+    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": labels}}
+    affinity = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    return {"podTemplate": {"metadata": {"labels": labels}, "spec": {"affinity": affinity}}}
 
 
 def _killed_soon(**probe: Any) -> Json:
@@ -222,9 +225,10 @@ FAILURES: Mapping[str, Failure] = {
         reason="Evicted",
         spec={
             **_mounting({"emptyDir": {"sizeLimit": "4Mi"}}),
-            **listening(first="time.sleep(15); open('/data/forecasts', 'wb').write(bytes(16 * 2**20))"),
+            **listening(first=f"import threading; threading.Timer(15, lambda: {_WRITES_MUCH}).start()"),
         },
         words='Usage of EmptyDir volume "data" exceeds the limit "4Mi"',
+        count=None,
     ),
     "as-root": Failure(
         reason="CreateContainerConfigError",
@@ -262,14 +266,14 @@ FAILURES: Mapping[str, Failure] = {
     "no-progress": Failure(
         reason="ProgressDeadlineExceeded",
         spec={"env": [{"name": "NEVER_READY", "value": "1"}], "rollout": {"progressDeadlineSeconds": 8}},
-        words="no progress for 8 s: 0 of 1 instances are available; Startup probe failed: dial tcp",
+        words="no progress for 8 s: 0 of 1 instances are available",
         fails=True,
     ),
     "two-causes": Failure(
         reason="Unschedulable",
         spec={
             "replicas": 3,
-            "podTemplate": {"spec": {"affinity": alone_on_its_node("two-causes")}},
+            **alone_on_its_node("two-causes"),
             **python("raise SystemExit(9)"),
         },
         words="didn't match pod anti-affinity rules",
@@ -322,7 +326,7 @@ def spec_of(failure: Failure, image: str) -> Json:
     for field_ in ("containers", "initContainers"):
         if field_ in template:
             template[field_] = [each if each["name"] == "mcp" else {"image": image, **each} for each in template[field_]]
-    return {**spec, "podTemplate": {"spec": template}} if template else spec
+    return {**spec, "podTemplate": {**spec["podTemplate"], "spec": template}} if template else spec
 
 
 def _object(api: str, kind: str, name: str, namespace: str | None, *, labels: Json | None = None, spec: Json) -> Json:

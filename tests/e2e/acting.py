@@ -41,7 +41,12 @@ class User:
 
     def apply_server(self, name: str, **spec: Any) -> None:
         """kubectl apply of an MCPServer with this spec."""
-        self.apply({"apiVersion": "mcp-operator.dev/v1alpha1", "kind": "MCPServer", "metadata": {"name": name}, "spec": spec})
+        self.apply_servers({name: spec})
+
+    def apply_servers(self, specs: Mapping[str, Mapping[str, Any]]) -> None:
+        """kubectl apply of MCPServers by their names."""
+        kind = {"apiVersion": "mcp-operator.dev/v1alpha1", "kind": "MCPServer"}
+        self.apply(*({**kind, "metadata": {"name": name}, "spec": spec} for name, spec in specs.items()))
 
     def patch_server(self, name: str, spec: Mapping[str, Any]) -> None:
         self.run("patch", "mcpserver", name, "--type=merge", f"--patch={json.dumps({'spec': spec})}")

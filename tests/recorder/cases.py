@@ -23,7 +23,7 @@ from mcp_operator.rollout.observation import Observation
 from mcp_operator.rollout.state import State
 from tests.failures import FAILURES, Failure, manifests, spec_of
 from tests.recorder.stage import Kubectl, Stage
-from tests.recorder.tables import DIRECTORY, Json, Replay
+from tests.recorder.tables import DIRECTORY, Json, Replay, load
 
 CASES = DIRECTORY / "causes"
 LOST_NODE = "lost-node"
@@ -46,7 +46,7 @@ class Case:
 
     @classmethod
     def read(cls, path: Path) -> "Case":
-        raw = yaml.safe_load(path.read_text())
+        raw = load(path)
         return cls(**{**raw, "now": datetime.fromisoformat(raw["now"])})
 
     def write(self, path: Path) -> None:
@@ -101,7 +101,7 @@ def _fail(stage: Stage, failure: Failure) -> None:
     def shows(state: State) -> bool:
         return any(
             active.cause.reason == failure.reason
-            and active.cause.count >= failure.count
+            and active.cause.count >= (failure.count or 1)
             and failure.words in active.cause.message
             for active in state.causes
         ) and all(any(active.cause.reason == reason for active in state.causes) for reason in failure.spares)

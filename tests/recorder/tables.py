@@ -48,7 +48,7 @@ class Table:
 
     @classmethod
     def read(cls, path: Path) -> "Table":
-        raw = yaml.load(path.read_text(), yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader)  # noqa: S506 - both are safe loaders
+        raw = load(path)
         return cls(raw["story"], raw["recorded"], datetime.fromisoformat(raw["began"]), raw["moments"])
 
     def write(self, path: Path) -> None:
@@ -59,6 +59,11 @@ class Table:
             "moments": [{name: value for name, value in moment.items() if value or name == "at"} for moment in self.moments],
         }
         path.write_text(yaml.safe_dump(raw, sort_keys=False, default_flow_style=None, width=130, allow_unicode=True))
+
+
+def load(path: Path) -> Any:
+    """A YAML file, read the fast way where there is one."""
+    return yaml.load(path.read_text(), yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader)  # noqa: S506 - both are safe loaders
 
 
 class Replay:

@@ -24,8 +24,8 @@ def test_a_case_is_told_as_its_failure_says(name: str) -> None:
     case, failure = Case.read(CASES / f"{name}.yaml"), FAILURES[name]
     by_reason = {cause["reason"]: cause for cause in case.causes}
     cause = by_reason[failure.reason]
-    told_of_it = (cause["container"], cause["exitCode"], cause["signal"], cause["count"])
-    assert told_of_it == (failure.container, failure.exit_code, failure.signal, failure.count)
+    assert (cause["container"], cause["exitCode"], cause["signal"]) == (failure.container, failure.exit_code, failure.signal)
+    assert cause["count"] == failure.count or failure.count is None
     assert failure.words in cause["message"]
     assert set(failure.spares) <= by_reason.keys()
 

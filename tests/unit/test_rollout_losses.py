@@ -2,9 +2,9 @@
 
 import pytest
 
-from mcp_operator.model.base import Object
 from tests.builders import (
     Modifier,
+    Object,
     at,
     condition,
     counting,

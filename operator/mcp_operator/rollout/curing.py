@@ -99,8 +99,6 @@ def _violations(text: str) -> Iterator[tuple[str, str]]:
 
 def _cure(detail: str) -> Mapping[str, Any] | None:
     """The part of a securityContext that undoes a violation; None if only taking something out does."""
-    if "capabilities.add" in detail:
-        return None
     rules: Sequence[tuple[str, Mapping[str, Any]]] = (
         ("allowPrivilegeEscalation", {"allowPrivilegeEscalation": False}),
         ("capabilities.drop", {"capabilities": {"drop": ["ALL"]}}),

@@ -253,7 +253,7 @@ def warning_line(event: EventJson, heading: Heading) -> Line:
     often = f", {text_of(event, 'count')} times" if (number_of(event, "count") or 1) > 1 else ""
     said = f": {text_of(event, 'message', otherwise='')} ({about}{often})"
     body = Text.assemble(("! ", _WARNING), (text_of(event, "reason"), f"bold {_WARNING}"), said, *_remarks(event))
-    return Line(heading.of(event, "kubernetes"), body)
+    return Line(heading.of(event, "warning"), body)
 
 
 def other_line(event: EventJson, heading: Heading) -> Line:
