@@ -21,7 +21,7 @@ from mcp_operator.rollout.observation import Applied, Observation
 from mcp_operator.rollout.probing import FailedProbe, failing, killed_by
 from mcp_operator.rollout.progressing import overdue_at
 from mcp_operator.rollout.reading import Facts, digest
-from mcp_operator.rollout.warned import in_order, message_of, newest, subject_of
+from mcp_operator.rollout.warned import in_order, message_of, newest, seen_at, subject_of
 from mcp_operator.rollout.wording import tidy, word_of
 
 SETTLING_SECONDS = 10
@@ -96,7 +96,7 @@ def find_troubles(observation: Observation, facts: Facts, operation: Operation |
         for instance in unsettled(facts)
         for trouble in _instance_troubles(instance, observation.warnings, facts)
     )
-    creation = (*_creation_troubles(observation, facts), *_losses(observation.pods, facts))
+    creation = (*_creation_troubles(observation, facts, operation), *_losses(observation.pods, facts))
     special = (*refusals, *of_instances, *creation)
     if operation is None or not _is_overdue(facts, operation):
         return special
@@ -285,7 +285,7 @@ def _volume_troubles(about: Iterable[Object]) -> Iterator[Trouble]:
         )
 
 
-def _creation_troubles(observation: Observation, facts: Facts) -> Iterator[Trouble]:
+def _creation_troubles(observation: Observation, facts: Facts, operation: Operation | None) -> Iterator[Trouble]:
     """Pods, or the ReplicaSet, that the API server refuses: quota, Pod Security, admission, a missing service account."""
     for replica_set in observation.replica_sets:
         failure = conditions_of(replica_set).get("ReplicaFailure", {})
@@ -295,6 +295,21 @@ def _creation_troubles(observation: Observation, facts: Facts) -> Iterator[Troub
     progressing = facts.workload.conditions.get("Progressing", {}) if facts.workload and facts.workload.observed else {}
     if progressing.get("status") == "False" and progressing.get("reason") == "ReplicaSetCreateError":
         yield _refused(progressing, {}, facts, otherwise="ReplicaSetCreateError")
+    yield from _refused_by_warning(observation.warnings, facts, operation)
+
+
+def _refused_by_warning(warnings: Iterable[Object], facts: Facts, operation: Operation | None) -> Iterator[Trouble]:
+    """The same of a StatefulSet, which has no condition for it: a warning since the operation began, while pods are missing."""
+    told = newest(
+        each
+        for each in warnings
+        if each.get("reason") == "FailedCreate" and each.get("involvedObject", {}).get("kind") == "StatefulSet"
+    )
+    seen = seen_at(told) if told else None
+    if told is None or seen is None or facts.counts.replicas >= facts.wanted:
+        return
+    if operation is None or seen >= operation.started_at.replace(microsecond=0):
+        yield _refused({"message": message_of(told)}, {}, facts, otherwise="FailedCreate")
 
 
 def _refused(condition: Object, template: Object, facts: Facts, *, otherwise: str) -> Trouble:
