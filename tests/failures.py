@@ -64,6 +64,8 @@ def listening(port: int = 8080, first: str = "") -> Json:
 _WRITES_MUCH = "open('/data/forecasts', 'wb').write(bytes(16 * 2**20))"
 _FAILS = {"tcpSocket": {"port": 81}, "periodSeconds": 1}
 """A probe that no server of this module passes."""
+SELDOM = {"startupProbe": {"periodSeconds": 5}}
+"""Over the default startup probe, so that a slow start doesn't use up the 25 warnings that kubelet tells of a pod in a row."""
 
 
 def alone_on_its_node(server: str) -> Json:
@@ -183,14 +185,17 @@ FAILURES: Mapping[str, Failure] = {
     ),
     "unready": Failure(
         reason="ReadinessProbeFailed",
-        spec={**main(readinessProbe={**_FAILS, "failureThreshold": 2}), **listening()},
+        spec={**main(**SELDOM, readinessProbe={**_FAILS, "failureThreshold": 2}), **listening()},
         words="container mcp isn't ready: Readiness probe failed: dial tcp",
         container="mcp",
         fails=False,
     ),
     "unlively": Failure(
         reason="LivenessProbeFailed",
-        spec={**_killed_soon(livenessProbe={**_FAILS, "failureThreshold": 2}), **listening(first="print('up', flush=True)")},
+        spec={
+            **_killed_soon(**SELDOM, livenessProbe={**_FAILS, "failureThreshold": 2}),
+            **listening(first="print('up', flush=True)"),
+        },
         words="container mcp was ended by kubelet: Liveness probe failed: dial tcp",
         container="mcp",
         exit_code=137,

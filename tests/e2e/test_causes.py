@@ -14,7 +14,7 @@ from local_stack.stack import started
 from tests.e2e.acting import User, administrator
 from tests.e2e.installation import Installation
 from tests.e2e.subscribing import EventJson, Subscriber
-from tests.failures import FAILURES, HASTY, Failure, alone_on_its_node, lines_in, listening, main, manifests, spec_of
+from tests.failures import FAILURES, HASTY, SELDOM, Failure, alone_on_its_node, lines_in, listening, main, manifests, spec_of
 from tests.recorder.cases import standing_still
 
 PLACES = sorted({failure.place for failure in FAILURES.values()})
@@ -41,7 +41,7 @@ def users(installed: Installation) -> Mapping[str, User]:
     deadline = {"progressDeadlineSeconds": 5}
     well: dict[str, Mapping[str, Any]] = {
         "calm": {},
-        "hooked": main(**hook),
+        "hooked": main(**SELDOM, **hook),
         "narrow": {"rollout": deadline, **alone_on_its_node("narrow"), **listening()},
     }
     made["open"].apply_servers({name: {"image": installed.sample, **spec} for name, spec in well.items()})

@@ -93,7 +93,8 @@ HIGH = {"name": "mcp", "ports": [{"containerPort": 8080}]}
 CRASHES: Sequence[tuple[Mapping[str, Any], str, str]] = [
     (LOW, "PermissionError: [Errno 13] Permission denied", "ip_unprivileged_port_start"),
     (LOW, "Error: listen EACCES: permission denied 0.0.0.0:80", "ip_unprivileged_port_start"),
-    (LOW, "bind() to 0.0.0.0:80 failed", "ip_unprivileged_port_start"),
+    (LOW, "bind() to 0.0.0.0:80 failed (13: Permission denied)", "ip_unprivileged_port_start"),
+    (LOW, "listening on :80; no such table", ""),
     (LOW, "no such table", ""),
     (HIGH, "mkdir() '/var/cache/nginx' failed (13: Permission denied)", "volumeMounts"),
     (HIGH, "OSError: [Errno 30] Read-only file system: '/app'", "volumeMounts"),

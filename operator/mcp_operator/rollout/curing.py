@@ -22,19 +22,21 @@ _PORT_CURE = (
     '{{spec: {{securityContext: {{sysctls: [{{name: net.ipv4.ip_unprivileged_port_start, value: "0"}}]}}}}}}'
 )
 _SCRATCH_CURE = (
-    "it writes where it can't: mount a volume at that DIR by podTemplate: "
+    "its last words are of a file that it may not change: if it has to, mount a volume at that DIR by podTemplate: "
     "{{spec: {{volumes: [{{name: scratch, emptyDir: {{}}}}], "
     "containers: [{{name: {name}, volumeMounts: [{{name: scratch, mountPath: DIR}}]}}]}}}}"
 )
 _CAPABILITY_CURE = (
-    "it does what only root with capabilities may: give it those that it needs by podTemplate: {{spec: {{securityContext: "
-    "{{runAsNonRoot: false, runAsUser: 0}}, containers: [{{name: {name}, securityContext: {{capabilities: {{add: [CHOWN, SETUID, "
-    "SETGID]}}}}}}]}}}}"
+    "its last words are of what only root may do: if it has to, give it those capabilities by podTemplate: "
+    "{{spec: {{securityContext: {{runAsNonRoot: false, runAsUser: 0}}, containers: [{{name: {name}, "
+    "securityContext: {{capabilities: {{add: [CHOWN, SETUID, SETGID]}}}}}}]}}}}"
 )
 
 _REFUSAL = re.compile(r'violates PodSecurity "(\w+):[^"]*"')
 _NAMED = re.compile(r'"([^"]+)"')
 _PRIVILEGED_PORTS = 1024
+_MOST_CHARACTERS = 4096
+"""Of a refusal: nobody reads more, and the search takes time with the square of it."""
 
 
 def explain_refusal(message: str, template: Object) -> str:
@@ -82,7 +84,7 @@ def cure_of_crash(spec: Object, last_words: str) -> str:
     if re.search(r"read-only file system|EROFS", last_words, re.IGNORECASE):
         return _SCRATCH_CURE.format(name=name)
     denied = re.search(r"permission ?denied|EACCES", last_words, re.IGNORECASE)
-    if low and (denied or re.search(r"\b(bind|listen)", last_words)):
+    if low and denied:
         return _PORT_CURE.format(port=low[0])
     if denied:
         return _SCRATCH_CURE.format(name=name)
@@ -93,7 +95,7 @@ def cure_of_crash(spec: Object, last_words: str) -> str:
 
 def _violations(text: str) -> Iterator[tuple[str, str]]:
     """Each violation with what stands in the brackets behind it."""
-    for match in re.finditer(r"([A-Za-z/][^,()]*?) \(((?:\"[^\"]*\"|[^()\"])*)\)", text):
+    for match in re.finditer(r"([A-Za-z/][^,()]*?) \(((?:\"[^\"]*\"|[^()\"])*)\)", text[:_MOST_CHARACTERS]):
         yield match.group(1), match.group(2)
 
 
