@@ -10,6 +10,7 @@ from typing import Any
 from mcp_operator.model.events import (
     Event,
     Follow,
+    KubernetesPayload,
     LogLevel,
     LogPayload,
     MetricsPayload,
@@ -131,3 +132,13 @@ def metrics(server: str, cpu: float | None = 12.5, *, life: int = 1, key: str = 
         **fields,
     }
     return Event(ServerName.parse(server), uid, key or f"{uid}/metrics/{cpu}", MetricsPayload.model_validate(payload))
+
+
+def warning(
+    server: str, count: int = 1, *, reason: str = "FailedPreStopHook", life: int = 1, key: str = "", **fields: Any
+) -> Event:
+    """Kubernetes warned of one of one server's objects."""
+    uid = uid_of(server, life)
+    subject = {"kind": "Pod", "name": "weather-7d4b9-0"}
+    payload = {"reason": reason, "message": "PreStopHook failed", **subject, "count": count, **fields}
+    return Event(ServerName.parse(server), uid, key or f"{uid}/{reason}/{count}", KubernetesPayload.model_validate(payload))

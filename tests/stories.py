@@ -17,7 +17,7 @@ from typing import Any
 
 from mcp_operator.model.base import Object
 from mcp_operator.model.causes import Cause
-from mcp_operator.model.events import Event, ProgressPayload, StatusPayload
+from mcp_operator.model.events import Event, KubernetesPayload, ProgressPayload, StatusPayload
 from mcp_operator.model.servers import ServerName
 from mcp_operator.rollout.conditions import status_of
 from mcp_operator.rollout.evaluating import evaluate
@@ -98,10 +98,12 @@ def applied(server: Object, deployment: Object | None, **refusal: str) -> Applie
 
 
 def in_words(event: Event) -> str:
-    """An event in a few words: `status running`, `rollout 57%`, `scale 100% succeeded`."""
+    """An event in a few words: `status running`, `rollout 57%`, `scale 100% succeeded`, `kubernetes FailedPreStopHook 1`."""
     payload = event.payload
     if isinstance(payload, StatusPayload):
         return f"status {payload.status}"
+    if isinstance(payload, KubernetesPayload):
+        return f"kubernetes {payload.reason} {payload.count}"
     assert isinstance(payload, ProgressPayload), "the evaluator tells of nothing else"
     return " ".join([f"{payload.kind} {payload.percent}%", *([str(payload.outcome)] if payload.outcome else [])])
 

@@ -8,7 +8,7 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from queue import Empty, Queue
 from typing import Any
 
 from mcp_operator.model.spec import MCPServer
+from mcp_operator.rollout.observation import Observation
 from mcp_operator.rollout.state import State
 from mcp_operator.workload.rendering import deployment
 from tests.recorder.tables import Json, Key, Replay, Table, patch, trimmed
@@ -116,6 +117,10 @@ class Stage:
 
     def table(self, story: str, version: str) -> Table:
         return Table(story=story, recorded=version, began=self._replay.began, moments=self._moments)
+
+    def observation(self) -> tuple[Observation, Sequence[Json]]:
+        """What is seen now, and the objects that it is made of."""
+        return self._replay.observation(datetime.now(UTC)), [each for _, each in sorted(self._replay.objects.items())]
 
     @contextmanager
     def watching(self) -> Iterator[None]:

@@ -21,6 +21,7 @@ from mcp_operator.model.events import (
     EventType,
     Follow,
     InstanceMetrics,
+    KubernetesPayload,
     LogLevel,
     LogPayload,
     MetricsPayload,
@@ -49,6 +50,7 @@ STORY = {
     "a line": events.line("default/weather", "ready", level=LogLevel.FATAL, fields={"a": {"b": [1, None]}}),
     "the beginning of a log": events.follow("default/weather", Follow.STARTED),
     "a step of a call": events.response("default/weather"),
+    "a warning of Kubernetes": events.warning("default/weather"),
 }
 
 
@@ -115,6 +117,7 @@ ANY_PAYLOAD: Mapping[EventType, st.SearchStrategy[Any]] = {
         LogPayload, fields=st.none() | st.dictionaries(st.text(), JSON), follow=st.none() | st.sampled_from(Follow)
     ),
     EventType.RESPONSE: st.builds(ResponsePayload, message=st.none() | st.text()),
+    EventType.KUBERNETES: st.builds(KubernetesPayload),
 }
 
 

@@ -14,7 +14,7 @@ from mcp_operator.model.events import Event, Follow, LogLevel
 from mcp_operator.model.operations import OperationKind, Outcome
 from mcp_operator.model.statuses import Status
 from mcp_operator.terminal.narrating import Narrator
-from tests.events import follow, line, metrics, progress, status, uid_of
+from tests.events import follow, line, metrics, progress, status, uid_of, warning
 from tests.streams import NOON, cause, control, told
 
 TODAY = NOON.date()
@@ -96,6 +96,16 @@ def shown(*events: Event | dict[str, Any], teller: Narrator | None = None) -> li
             follow("default/weather", Follow.ENDED, msg="The container has ended"),
             "12:00:00.123  log       0  The container has ended",
             id="a follow ends",
+        ),
+        pytest.param(
+            warning("default/weather", 3, name="weather-7d4b9-x2x7q"),
+            "12:00:00.123  warning   ! FailedPreStopHook: PreStopHook failed (Pod x2x7q, 3 times)",
+            id="a warning of Kubernetes",
+        ),
+        pytest.param(
+            warning("default/weather", kind="ReplicaSet", name="weather-7d4b9", message="not by policy"),
+            "12:00:00.123  warning   ! FailedPreStopHook: not by policy (ReplicaSet weather-7d4b9)",
+            id="a warning about another object",
         ),
         pytest.param(
             control("reset", reason="epoch"),

@@ -20,6 +20,7 @@ from mcp_operator.model.events import (
     EventType,
     InstanceMetrics,
     InstanceProgress,
+    KubernetesPayload,
     LogLevel,
     LogPayload,
     MetricsPayload,
@@ -157,6 +158,16 @@ _STORY: Final[Sequence[tuple[str, Payload]]] = (
     (
         "call/1",
         ResponsePayload(call="c0ffee", seq=3, kind=ResponseKind.PROGRESS, message="2 of 5 cities read"),
+    ),
+    (
+        "kubernetes/3f0c/1",
+        KubernetesPayload(
+            reason="FailedPreStopHook",
+            message="PreStopHook failed: command '/drain' exited with 1",
+            kind="Pod",
+            name=_INSTANCE,
+            count=1,
+        ),
     ),
 )
 

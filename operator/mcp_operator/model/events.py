@@ -1,8 +1,8 @@
 """Events: one fact about one server at one time.
 
-`rollout` makes those of status and progress, `cluster` those of metrics and logs; `eventlog` orders them and gives them their id
-and time, `gateway` sends them. The envelope (`Event`) says which server; the payload says what happened, and its class is the
-event's type.
+`rollout` makes those of status, progress and kubernetes, `cluster` those of metrics and logs; `eventlog` orders them and gives
+them their id and time, `gateway` sends them. The envelope (`Event`) says which server; the payload says what happened, and its
+class is the event's type.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class EventType(StrEnum):
     METRICS = "metrics"
     LOG = "log"
     RESPONSE = "response"
+    KUBERNETES = "kubernetes"
 
 
 class StatusPayload(Model):
@@ -288,7 +289,27 @@ class ResponsePayload(Model):
     """For people."""
 
 
-Payload: TypeAlias = StatusPayload | ProgressPayload | MetricsPayload | LogPayload | ResponsePayload
+class KubernetesPayload(Model):
+    """A warning of Kubernetes itself about an object of the server, of a trouble that no cause stands for.
+
+    Told when it appears; how often it has been seen since is told at most once a minute.
+    """
+
+    type: ClassVar[EventType] = EventType.KUBERNETES
+
+    reason: str
+    """Kubernetes' one CamelCase word."""
+    message: str
+    """Kubernetes' sentence; bounded, single-line, printable."""
+    kind: str
+    """Kind of the object that it is about: Pod, ReplicaSet, Deployment ..."""
+    name: str
+    """Name of that object, in the server's namespace."""
+    count: int
+    """How often Kubernetes has seen it so far."""
+
+
+Payload: TypeAlias = StatusPayload | ProgressPayload | MetricsPayload | LogPayload | ResponsePayload | KubernetesPayload
 
 
 @dataclass(frozen=True, slots=True)

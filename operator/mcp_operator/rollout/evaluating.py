@@ -9,6 +9,7 @@ from mcp_operator.rollout.attributing import attribute, credit
 from mcp_operator.rollout.conditions import conditions
 from mcp_operator.rollout.deciding import decide
 from mcp_operator.rollout.instances import by_revision
+from mcp_operator.rollout.noticing import notice
 from mcp_operator.rollout.observation import Observation
 from mcp_operator.rollout.progressing import Course, advance, overdue_at
 from mcp_operator.rollout.reading import Facts, fingerprint, read
@@ -30,6 +31,7 @@ def evaluate(observation: Observation, previous: State | None) -> State:
     troubles = find_troubles(observation, facts, course.operation)
     traced = trace(troubles, previous.causes if previous else (), facts)
     verdict = decide(observation, facts, course, traced)
+    noticed, again = notice(observation.warnings, facts.instances, previous.noticed if previous else (), now=facts.now)
     return State(
         server=observation.name,
         uid=observation.uid,
@@ -49,16 +51,17 @@ def evaluate(observation: Observation, previous: State | None) -> State:
         deadline_seconds=facts.deadline_seconds,
         work_left=course.work_left,
         paused=facts.paused,
-        due=_due(facts, course, traced),
+        due=_due(facts, course, traced, again),
+        noticed=noticed,
         authored=authored,
         labels=observation.labels,
         fingerprint=fingerprint(observation),
     )
 
 
-def _due(facts: Facts, course: Course, traced: Traced) -> datetime | None:
-    """The next moment at which time alone changes something."""
-    moments = list(changes_at(traced, facts))
+def _due(facts: Facts, course: Course, traced: Traced, again: datetime | None) -> datetime | None:
+    """The next moment at which time alone changes something; `again`: at which a warning may be told."""
+    moments = [*changes_at(traced, facts), *([again] if again else [])]
     min_ready = timedelta(seconds=facts.min_ready_seconds)
     moments += [instance.ready_since + min_ready for instance in facts.instances if instance.ready_since]
     if course.operation and not facts.paused:

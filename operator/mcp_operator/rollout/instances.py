@@ -51,6 +51,13 @@ def read_instances(pods: Iterable[Object], *, min_ready_seconds: int, now: datet
     return tuple(_read(pod, min_ready_seconds=min_ready_seconds, now=now) for pod in in_order)
 
 
+def read_lost(pods: Iterable[Object], *, now: datetime) -> tuple[Instance, ...]:
+    """The instances that ended as a whole, evicted ones for instance, while their objects are kept; the oldest first."""
+    lost = (pod for pod in pods if not _terminating(pod) and pod.get("status", {}).get("phase") == "Failed")
+    in_order = sorted(lost, key=lambda pod: (pod["metadata"].get("creationTimestamp") or "", pod["metadata"]["name"]))
+    return tuple(_read(pod, min_ready_seconds=0, now=now) for pod in in_order)
+
+
 def by_revision(instances: Iterable[Instance], current: str | None) -> tuple[RevisionProgress, ...]:
     """Every instance with its step, grouped by revision: the current one first, then the others, the newest first."""
     groups: dict[str, list[InstanceProgress]] = {}

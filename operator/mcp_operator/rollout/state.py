@@ -11,6 +11,7 @@ from mcp_operator.model.labels import NO_LABELS, Labels
 from mcp_operator.model.operations import Operation, Outcome, Target
 from mcp_operator.model.servers import ServerName
 from mcp_operator.model.statuses import Condition, ConditionType, Status
+from mcp_operator.rollout.noticing import Noticed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,6 +107,8 @@ class State:
     """When this state changes by time alone, if nothing happens before; None when only a new observation changes it."""
     authored: Authored | None = field(default=None, repr=False)
     """None if it was read from the MCPServer's status."""
+    noticed: tuple[Noticed, ...] = ()
+    """Warnings of Kubernetes that were told, now or before; empty if the state was read from the MCPServer's status."""
     labels: Labels = NO_LABELS
     """The MCPServer's; empty if it was read from the MCPServer's status."""
     fingerprint: str = field(default="", repr=False)

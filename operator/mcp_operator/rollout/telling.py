@@ -10,7 +10,8 @@ from mcp_operator.rollout.state import State
 
 
 def tell(previous: State | None, current: State) -> tuple[Event, ...]:
-    """The events to append to the log, in order: the end of an operation, the status, the progress of the open operation.
+    """The events to append to the log, in order: the end of an operation, the status, warnings of Kubernetes, the progress of the
+    open operation.
 
     The first state after a restart is told whether or not it differs from what the status told, because the log may have gone
     with the process; what does differ happened while the operator was away, and is late.
@@ -27,6 +28,9 @@ def _events(previous: State | None, current: State) -> Iterator[Event]:
     if differs or was_away:
         version = _digest(current, current.status, current.reason, current.counts, current.by, *_standing(current))
         yield _event(current, f"status/{version}", _status(previous, current), late=differs and was_away)
+    known = previous.noticed if previous else ()
+    for noticed in (each for each in current.noticed if each not in known):
+        yield _event(current, f"kubernetes/{noticed.uid}/{noticed.payload.count}", noticed.payload, late=was_away)
     if current.operation is None:
         return
     progress = _progress(current, current.operation, desired=current.counts.desired)
@@ -112,7 +116,8 @@ def _essence(state: State) -> tuple[object, ...]:
     return (
         (state.generation, state.status, state.reason, state.operation.id if state.operation else None),
         (counts.desired, counts.replicas, counts.updated, counts.ready, counts.available),
-        {active.cause.id for active in state.causes},
+        # A probe that fails may end its container later: then there is an exit code to tell, and lines.
+        {(active.cause.id, active.cause.exit_code is None) for active in state.causes},
         state.operation.by if state.operation else None,
         _standing(state),
     )

@@ -276,6 +276,16 @@ def _instance_style(instance: str) -> str:
     return _INSTANCE_STYLES[zlib.crc32(instance.encode("utf-8", "replace")) % len(_INSTANCE_STYLES)]
 
 
+def warning_line(event: EventJson, heading: Heading) -> Line:
+    """A warning of Kubernetes itself: `! FailedPreStopHook: PreStopHook failed (Pod x2x7q, 3 times)`."""
+    kind, name = text_of(event, "kind", otherwise="object"), text_of(event, "name", otherwise="")
+    about = f"{kind} {short_instance(name, text_of(event, 'server')) if kind == 'Pod' else name}".rstrip()
+    often = f", {text_of(event, 'count')} times" if (number_of(event, "count") or 1) > 1 else ""
+    said = f": {text_of(event, 'message', otherwise='')} ({about}{often})"
+    body = Text.assemble(("! ", _WARNING), (text_of(event, "reason"), f"bold {_WARNING}"), said, *_remarks(event))
+    return Line(heading.of(event, "warning"), body)
+
+
 def other_line(event: EventJson, heading: Heading) -> Line:
     """An event of a type that this version doesn't know."""
     payload = {name: value for name, value in event.items() if name not in _ENVELOPE}

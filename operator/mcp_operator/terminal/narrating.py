@@ -72,6 +72,8 @@ class Narrator:
                 return self._metrics(event)
             case EventType.LOG:
                 return [lines.log_line(event, self._heading)]
+            case EventType.KUBERNETES:
+                return [lines.warning_line(event, self._heading)]
             case _:
                 return [lines.other_line(event, self._heading)]
 

@@ -109,7 +109,8 @@ class CrashReader:
 
         After a restart every crash is new: the log may have gone with the process.
         """
-        known = {active.cause.id for active in previous.causes} if previous is not None and not previous.restored else set()
+        before = previous.causes if previous is not None and not previous.restored else ()
+        known = {active.cause.id for active in before if _is_crash(active.cause)}
         crashes = {_key(current.uid, active.cause): active.cause for active in current.causes if _is_crash(active.cause)}
         for key, crash in self._crashes.items():
             if crash.uid == current.uid:
