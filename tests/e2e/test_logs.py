@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
+import aiohttp
+
+from local_stack.sse import Parser
 from tests.e2e.acting import User
 from tests.e2e.installation import Installation
 from tests.e2e.printing import Kubectl, ended, figure, instance_of, is_line, line_after, markers, program, told
+from tests.e2e.subscribing import EventJson
 from tests.waiting import until
 
 TICKING = """
@@ -46,6 +51,14 @@ for thread in threads: thread.join()
 out(b"done\n")
 time.sleep(600)
 """
+
+
+DROPPED = 'events_dropped_total{type="log"}'
+
+
+def flooded(event: EventJson) -> int:
+    """The number of a line that the sample server floods its log with; 0 of anything else."""
+    return int((event.get("fields") or {}).get("line", 0))
 
 
 async def test_over_a_rolling_update_each_line_of_each_instance_is_told(user: User, installed: Installation) -> None:
@@ -154,3 +167,34 @@ async def test_a_subscriber_who_comes_back_after_ten_seconds_has_missed_no_line(
         await line_after(second, instance, printed[-1])
     assert told([*first.events, *second.events], instance)[: len(printed)] == printed
     assert "reset" not in [frame["type"] for frame in second.control]
+
+
+async def test_what_a_slow_subscriber_misses_of_5000_lines_a_second_is_counted_to_the_line(
+    user: User, installed: Installation
+) -> None:
+    env = [{"name": "FLOOD_LINES_PER_SECOND", "value": "5000"}]
+    user.apply_server("flooding", image=installed.sample, env=env, resources={"requests": {"cpu": "500m"}})
+    async with installed.stream(user, "flooding") as known:
+        await known.until(lambda event: flooded(event) > 0)
+    url = f"{installed.gateway}/api/servers/{user.namespace}:flooding/events?types=log"
+    frames: list[EventJson] = []
+    parser = Parser()
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+
+        async def read(until_told: Callable[[], bool]) -> None:
+            while not until_told():
+                frames.extend(frame.json for frame in parser.feed(await response.content.readany()))
+
+        await asyncio.wait_for(read(lambda: any(flooded(frame) for frame in frames)), 60)
+        before = figure(installed, DROPPED)
+        await until(lambda: figure(installed, DROPPED) > before, "it is too slow", every=1)
+        await asyncio.wait_for(read(lambda: any(frame["type"] == "dropped" for frame in frames)), 60)
+        end = len(frames) + 1000
+        await asyncio.wait_for(read(lambda: len(frames) > end), 60)
+    last, missed = 0, 0
+    for frame in frames:
+        if frame["type"] == "dropped":
+            missed += frame["count"]
+        elif number := flooded(frame):
+            assert not last or number == last + missed + 1, f"{missed} lines are said to be missing"
+            last, missed = number, 0

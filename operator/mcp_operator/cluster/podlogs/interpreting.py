@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from mcp_operator.cluster.podlogs.continuing import Continuations
 from mcp_operator.cluster.podlogs.lines import Line
 from mcp_operator.cluster.podlogs.parsing import Parsed, parse
@@ -36,4 +34,4 @@ class Interpreter:
         if belongs is None:
             return parsed, None
         first, level = belongs
-        return replace(parsed, level=level), first
+        return Parsed(level=level, msg=parsed.msg, fields=None, truncated=parsed.truncated), first

@@ -202,12 +202,13 @@ class ContainerLog:
 
         kubelet leaves out every line that is earlier, also while it is followed.
         """
-        position = self._told.position
+        position, unsure = self._told.position, self._unsure
         if position is None:
             return False
         lines = LogLines()
         async with self._open(read, tailLines="1") as chunks:
             newest = [line async for chunk in chunks for line in lines.read(chunk)] + list(lines.end())
+        self._unsure = unsure  # one line says nothing about those after the last one told
         return any(line.timestamp and line.timestamp[:WHOLE_SECONDS] < position.since[:WHOLE_SECONDS] for line in newest)
 
     async def _read_on(self, read: Read, *, set_back: bool = False) -> None:
