@@ -172,6 +172,7 @@ async def test_what_was_rotated_away_meanwhile_is_said_to_be_missing() -> None:
 
 async def test_a_server_that_wants_it_is_followed_though_nobody_listens() -> None:
     async with stage(logs={"follow": "always", "tailLines": 1}) as scene:
+        await until(lambda: bool(scene.following._servers))
         scene.kubelet.start()
         scene.kubelet.print("one", "two")
         scene.see()
