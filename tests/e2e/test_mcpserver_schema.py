@@ -68,7 +68,7 @@ FULL_SPEC: dict[str, Any] = {
         "drainSeconds": 10,
     },
     "metrics": {"intervalSeconds": 30, "prometheus": {"port": 9100, "path": "/figures"}},
-    "logs": {"tailLines": 0, "format": "json"},
+    "logs": {"follow": "always", "tailLines": 0, "format": "json", "redact": False},
 }
 
 

@@ -88,6 +88,11 @@ def shown(*events: Event | dict[str, Any], teller: Narrator | None = None) -> li
             id="a log line has the time when it was printed",
         ),
         pytest.param(
+            line("default/weather", "KeyError: 'Paris'", level=LogLevel.ERROR, continues="the key of the traceback's first line"),
+            "12:00:00.000  log       0         KeyError: 'Paris'",
+            id="a line that continues another has no level",
+        ),
+        pytest.param(
             line("default/weather", "hi", container="proxy", previous=True, truncated=True),
             "12:00:00.000  log       0/proxy  previous  info   hi  (cut)",
             id="another container, a crashed one",

@@ -248,6 +248,8 @@ class LogPayload(Model):
     """The other fields of a line that is a JSON object."""
     truncated: bool = False
     """Whether the line was too long and was cut."""
+    continues: str | None = None
+    """Of a line that belongs to an earlier one, such as those of a stack trace: the `key` of that one, whose level it has."""
     previous: bool = False
     """Whether it is one of the last lines of a container that crashed, told because of `cause`; the same line may have been told
     before, when it was printed."""

@@ -196,13 +196,25 @@ class LogFormat(StrEnum):
     TEXT = "text"
 
 
-class LogsSpec(SpecModel):
-    """How the server's logs are told while somebody listens."""
+class LogFollow(StrEnum):
+    """When the logs are followed."""
 
+    ON_DEMAND = "onDemand"
+    ALWAYS = "always"
+
+
+class LogsSpec(SpecModel):
+    """How the server's logs are told."""
+
+    follow: LogFollow = LogFollow.ON_DEMAND
+    """onDemand follows the logs while somebody listens and for 5 minutes more; always follows them without a listener, so that
+    whoever comes finds the newest lines, at the cost of one open request for each container."""
     tail_lines: Annotated[int, Field(ge=0, le=10000)] = 100
     """How many of the lines that an instance has already printed are told when its log begins to be followed."""
     format: LogFormat = LogFormat.AUTO
     """auto looks at each line; json takes a line that isn't a JSON object as text; text takes each line as it is."""
+    redact: bool = True
+    """Whether what looks like a password, token or key in a line is told as [redacted]. It can't know every secret."""
 
 
 class MCPServerSpec(SpecModel):
@@ -250,7 +262,7 @@ class MCPServerSpec(SpecModel):
     metrics: MetricsSpec = MetricsSpec()
     """How the server is measured while somebody listens."""
     logs: LogsSpec = LogsSpec()
-    """How the server's logs are told while somebody listens."""
+    """How the server's logs are told."""
 
 
 class ObjectMeta(SpecModel):

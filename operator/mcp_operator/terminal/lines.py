@@ -243,7 +243,10 @@ def _words(event: EventJson, name: str) -> Sequence[str]:
 
 
 def log_line(event: EventJson, heading: Heading) -> Line:
-    """A line that a container has printed: `x2x7q  warn   the disk is nearly full  free=3 GiB`."""
+    """A line that a container has printed: `x2x7q  warn   the disk is nearly full  free=3 GiB`.
+
+    One that continues another, such as those of a stack trace, has no level: so they read as one.
+    """
     body = Text()
     instance = text_of(event, "instance")
     body.append(short_instance(instance, text_of(event, "server")), _instance_style(instance))
@@ -255,7 +258,7 @@ def log_line(event: EventJson, heading: Heading) -> Line:
         lost = event.get("dropped") is True
         body.append(f"  {text_of(event, 'msg', otherwise='')}", _WARNING if lost else DIM)
     else:
-        level = text_of(event, "level")
+        level = text_of(event, "level") if event.get("continues") is None else ""
         body.append(f"  {level:<{_LEVEL_WIDTH}}", _LEVEL_STYLES.get(level, ""))
         body.append(f"  {text_of(event, 'msg', otherwise='')}")
         for name, value in _fields(event):
