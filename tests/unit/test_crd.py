@@ -137,6 +137,7 @@ def test_lists_of_named_things_are_maps() -> None:
         "spec.imagePullSecrets": ["name"],
         "status.causes": ["id"],
         "status.conditions": ["type"],
+        "status.lastOperations": ["id"],
     }
 
 

@@ -8,6 +8,8 @@ changes. `rollout` (the room) opens and closes operations, the MCPServer's statu
 from datetime import datetime
 from enum import StrEnum
 
+from pydantic import Field
+
 from mcp_operator.model.base import Count, Model, Word
 
 
@@ -64,3 +66,48 @@ class Operation(Model):
     """The percent when the work was last measured out: at the start 0, later when a new count was absorbed."""
     base_work: Count
     """Steps that were left to take at that moment; they spread over the way from `base_percent` to 99."""
+    before: Count = 0
+    """Instances that there were when it began: of a rollout those that it replaces, of a scale those that were wanted."""
+
+
+class EndedOperation(Model):
+    """An operation that is over, as the MCPServer's status carries the newest ones, so that no restart forgets how they ended."""
+
+    id: Word
+    """As the operation had it."""
+    outcome: Outcome
+    """How it ended."""
+    percent: int
+    """How far it came; 100 if it succeeded."""
+    ended_at: datetime
+    """When its end was seen."""
+
+
+class Autoscaling(Model):
+    """What made a HorizontalPodAutoscaler scale."""
+
+    name: Word
+    """Name of the HorizontalPodAutoscaler."""
+    metric: Word | None = None
+    """The metric that asked for the new count."""
+    current: Word | None = None
+    """Its value then."""
+    target: Word | None = None
+    """The value that it is held to."""
+
+
+class Initiator(Model):
+    """Who or what began an operation, as far as the API tells: a hint, never an identity."""
+
+    manager: Word | None = None
+    """Field manager of the change."""
+    operation: Word | None = None
+    """How it was written: Apply or Update."""
+    kind: Word | None = None
+    """What kind of change it was, in one word."""
+    from_: Word | None = Field(default=None, alias="from")
+    """The value before."""
+    to: Word | None = None
+    """The value since."""
+    hpa: Autoscaling | None = None
+    """The HorizontalPodAutoscaler that did it, if one did."""
