@@ -15,7 +15,7 @@ import pydantic
 
 from mcp_operator.diagnostics import configure_logging
 from mcp_operator.settings import Settings
-from mcp_operator.terminal.commands import restart, status, watch
+from mcp_operator.terminal.commands import restart, rollouts, status, watch
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,7 +24,7 @@ def main() -> None:
     """Run MCP servers on Kubernetes and stream what happens to them, as it happens."""
 
 
-for command in (watch, status, restart):
+for command in (watch, status, rollouts, restart):
     main.add_command(command)
 
 

@@ -4,9 +4,11 @@
 instance one by one; the record made of it tells of the slowest ones and sums up the others, so that it has a bound.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from math import ceil
 
@@ -31,6 +33,8 @@ from mcp_operator.rollout.timing import Times, Timing, earliest, phases_of, time
 _MOST_NOTED = 2000
 """Instances of a draft; of an operation whose instances are evicted and made anew for days the first ones are kept."""
 _MOST_CAUSES = 100
+_AHEAD = timedelta(seconds=3)
+"""An instance that is younger when an operation begins has come with it: creation times are whole seconds, and watches differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,12 @@ class Noted:
 
     times: Times
     gone: bool = False
+    late: bool = False
+    """Whether its images were there when it was first seen: then nobody knows since when."""
+
+    def seen(self, times: Times) -> Noted:
+        """The same with what a later look tells."""
+        return replace(self, times=earliest(self.times, replace(times, pulled=None) if self.late else times))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,14 +129,28 @@ def record_of(draft: Draft) -> RolloutRecord:
 
 
 def _begin(previous: State | None, current: State, operation: Operation, desired: int) -> Draft:
-    standing: Iterable[str] = ()
-    if previous is not None and not previous.restored:
-        standing = [instance.name for revision in previous.revisions for instance in revision.instances]
-    elif previous is not None and (operation.kind is OperationKind.SCALE or previous.operation is not None):
-        # What was there before a restart can't be told from what was brought but by its age, in whole seconds.
-        begin = operation.started_at.replace(microsecond=0)
-        standing = [timing.name for timing in current.timings if timing.times.created < begin]
-    return Draft(server=current.server, uid=current.uid, operation=operation, desired=desired, standing=frozenset(standing))
+    return Draft(
+        server=current.server,
+        uid=current.uid,
+        operation=operation,
+        desired=desired,
+        standing=frozenset(_standing(previous, current, operation)),
+    )
+
+
+def _standing(previous: State | None, current: State, operation: Operation) -> Iterator[str]:
+    """The instances that were there before the operation.
+
+    Those that were seen before it began and are older; a watch of pods may run ahead of that of what made them. After a restart
+    age alone tells, unless the operation is a rollout that began meanwhile: all instances of its revision are its own.
+    """
+    if previous is None or (previous.restored and previous.operation is None and operation.kind is OperationKind.ROLLOUT):
+        return
+    seen = {instance.name for revision in previous.revisions for instance in revision.instances}
+    begin = operation.started_at - _AHEAD
+    for timing in current.timings:
+        if timing.times.created < begin and (previous.restored or timing.name in seen):
+            yield timing.name
 
 
 def _with_instances(draft: Draft, timings: Iterable[Timing]) -> Draft:
@@ -135,9 +159,10 @@ def _with_instances(draft: Draft, timings: Iterable[Timing]) -> Draft:
     instances = {name: replace(noted, gone=name not in seen or seen[name].terminating) for name, noted in draft.instances.items()}
     for name, timing in seen.items():
         if name in instances:
-            instances[name] = replace(instances[name], times=earliest(instances[name].times, timing.times))
+            instances[name] = instances[name].seen(timing.times)
         elif timing.revision == draft.revision and not timing.terminating and name not in draft.standing:
-            instances[name] = Noted(timing.times)
+            late = timing.times.pulled is not None
+            instances[name] = Noted(replace(timing.times, pulled=None), late=late)
     return replace(draft, instances=dict(islice(instances.items(), _MOST_NOTED)))
 
 

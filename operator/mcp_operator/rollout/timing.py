@@ -96,7 +96,7 @@ def _times(instance: Instance, *, min_ready_seconds: int, now: datetime) -> Time
     return Times(
         created=parse_time(created) if (created := pod["metadata"].get("creationTimestamp")) else now,
         scheduled=_since(conditions.get("PodScheduled", {})),
-        pulled=now if instance.step is InstanceStep.PULLED else None,
+        pulled=now if instance.step is InstanceStep.PULLED and _has_images(pod) else None,
         started=_started(pod),
         ready=ready,
         available=available if available is not None and (available <= now or not min_ready_seconds) else None,
@@ -107,6 +107,10 @@ def _since(condition: Object) -> datetime | None:
     """Since when a condition is true."""
     since = condition.get("lastTransitionTime") if condition.get("status") == "True" else None
     return parse_time(since) if since else None
+
+
+def _has_images(pod: Object) -> bool:
+    return all(container.get("imageID") for container in pod.get("status", {}).get("containerStatuses") or ())
 
 
 def _started(pod: Object) -> datetime | None:
