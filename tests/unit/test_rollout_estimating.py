@@ -78,7 +78,7 @@ FAILURE = Failure(id="1", reason="ErrImagePull", message="no such image", since=
         (ROLLOUT, 1, 5, Shape.REPLACE),
         (SCALE, 1, 3, Shape.GROW),
         (SCALE, 3, 1, Shape.SHRINK),
-        (SCALE, 3, 0, Shape.SHRINK),
+        (SCALE, 3, 0, Shape.STOP),
     ],
 )
 def test_operations_are_compared_with_those_of_their_shape(kind: OperationKind, before: int, desired: int, shape: Shape) -> None:
@@ -154,7 +154,9 @@ def test_what_is_left_is_measured_in_instances(pace: Pace, timings: tuple[Timing
 )
 def test_a_scale_down_is_measured_by_what_goes(desired: int, alive: int, terminating: int, seconds: int) -> None:
     timings = [timing()] * alive + [timing(terminating=True)] * terminating
-    told = remaining_seconds(Pace(4, ()), Shape.SHRINK, timings, revision="new", desired=desired, now=after(0))
+    told = remaining_seconds(
+        Pace(4, ()), shape_of(SCALE, before=3, desired=desired), timings, revision="new", desired=desired, now=after(0)
+    )
     assert told == seconds
 
 

@@ -25,7 +25,7 @@ from mcp_operator.cluster.podmetrics.metrics import SamplingMetrics
 from mcp_operator.cluster.podmetrics.sampling import Sampler
 from mcp_operator.cluster.reconciling import Reconciler
 from mcp_operator.cluster.recording import Recorder
-from mcp_operator.cluster.records.holding import HeldRecords
+from mcp_operator.cluster.records.holding import HeldRecords, compact
 from mcp_operator.cluster.records.keeping import RecordKeeper
 from mcp_operator.cluster.reflecting import Reflector, whole, without_managed_fields
 from mcp_operator.cluster.reporting import Reporter
@@ -128,7 +128,15 @@ class Cluster:
             for kind, selectors in _REFLECTED
         ]
         self._record_reflectors = [
-            Reflector(self._api, MCP_SERVER_ROLLOUT, namespace, selectors=_LABELLED, on_change=self._take_record, metrics=metrics)
+            Reflector(
+                self._api,
+                MCP_SERVER_ROLLOUT,
+                namespace,
+                selectors=_LABELLED,
+                trim=compact,
+                on_change=self._take_record,
+                metrics=metrics,
+            )
             for namespace in namespaces or (None,)
         ]
         metrics.watch_silence(self._silence)

@@ -4,11 +4,11 @@
 """
 
 from datetime import datetime
-from typing import Annotated, Final, Self, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 from pydantic import ConfigDict, Field
 
-from mcp_operator.model.base import Count, Model, Object, Word
+from mcp_operator.model.base import Count, Model, Word
 from mcp_operator.model.operations import Initiator, OperationKind, Outcome
 
 KIND: Final = "MCPServerRollout"
@@ -174,12 +174,3 @@ class NamedRecord(RolloutRecord):
 
     name: _Name
     """Name of the MCPServerRollout object, in the server's namespace: `<server>-<ten characters>`."""
-
-    @classmethod
-    def of(cls, body: Object) -> Self:
-        """Read an MCPServerRollout.
-
-        Raises:
-            ValueError: it isn't as its CustomResourceDefinition has it.
-        """
-        return cls.model_validate({**(body.get("record") or {}), "name": body["metadata"]["name"]})

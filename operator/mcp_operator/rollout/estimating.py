@@ -34,6 +34,11 @@ class Shape(StrEnum):
     """New instances for old ones."""
     GROW = "grow"
     SHRINK = "shrink"
+    STOP = "stop"
+    """To no instance at all: it isn't over before the last one is gone."""
+
+
+_DOWN: Final = frozenset({Shape.SHRINK, Shape.STOP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class Pace:
     """How fast operations of one shape go."""
 
     per_instance: float
-    """Seconds of the operation for each instance that comes, or (SHRINK) goes."""
+    """Seconds of the operation for each instance that comes, or (SHRINK, STOP) goes."""
     steps: tuple[float, ...]
     """Seconds of one instance to each of the steps, from the one before."""
 
@@ -60,7 +65,9 @@ def shape_of(kind: OperationKind, *, before: int, desired: int) -> Shape:
     """The shape of an operation that leads from so many instances to so many."""
     if kind is OperationKind.ROLLOUT:
         return Shape.REPLACE if before else Shape.CREATE
-    return Shape.GROW if desired >= before else Shape.SHRINK
+    if desired >= before:
+        return Shape.GROW
+    return Shape.SHRINK if desired else Shape.STOP
 
 
 def paces_of(records: Iterable[RolloutRecord]) -> Paces:
@@ -76,9 +83,8 @@ def remaining_seconds(
     pace: Pace, shape: Shape, timings: Sequence[Timing], *, revision: str | None, desired: int, now: datetime
 ) -> int:
     """Whole seconds until the operation will probably end; never negative."""
-    if shape is Shape.SHRINK:
-        # The end of a scale to zero waits until the last instance is gone.
-        surplus = sum(desired == 0 or not each.terminating for each in timings) - desired
+    if shape in _DOWN:
+        surplus = sum(shape is Shape.STOP or not each.terminating for each in timings) - desired
         return math.ceil(pace.per_instance * max(surplus, 0))
     coming = [each.times for each in timings if each.revision == revision and not each.terminating]
     left = sorted(_left(times, pace, now) for times in coming)[:desired]
@@ -90,7 +96,7 @@ def remaining_seconds(
 
 def _pace(shape: Shape, records: Sequence[RolloutRecord]) -> Pace | None:
     """The medians over several operations; None where they don't tell enough."""
-    if shape is Shape.SHRINK:
+    if shape in _DOWN:
         return Pace(median(_seconds(record) / (record.before - record.desired) for record in records), ())
     told = [record for record in records if any(instance.seconds is not None for instance in record.instances)]
     if not told:

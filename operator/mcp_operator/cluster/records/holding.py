@@ -1,25 +1,57 @@
-"""The records that the API server holds, as a reflector tells of them: what the gateway lists and estimates are made from."""
+"""The records that the API server holds, as a reflector tells of them: what the gateway lists and estimates are made from.
+
+Ten records each of thousands of servers are held, and few of them are ever looked at: so they are held as JSON text, once.
+"""
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from mcp_operator.apiserver.kinds import MCP_SERVER
-from mcp_operator.cluster.objects import uid_of
 from mcp_operator.cluster.watching import Change
 from mcp_operator.model.base import Object
+from mcp_operator.model.operations import Outcome
 from mcp_operator.model.records import NamedRecord
 from mcp_operator.rollout.estimating import NO_PACES, Paces, paces_of
+
+_KEPT = ("namespace", "name", "uid", "resourceVersion", "ownerReferences")
 
 
 @dataclass(frozen=True, slots=True)
 class HeldRecord:
     """One MCPServerRollout."""
 
-    object: Object
-    record: NamedRecord
+    namespace: str
+    name: str
+    uid: str
+    """Of the object."""
+    operation: str
+    outcome: Outcome | None
+    started_at: datetime
+    text: bytes
+    """Its `record`, as `record_text` writes it."""
+
+    @property
+    def record(self) -> NamedRecord:
+        """What it says."""
+        return NamedRecord.model_validate({**json.loads(self.text), "name": self.name})
+
+
+def record_text(record: Mapping[str, Any]) -> bytes:
+    """A record as JSON that is the same for the same content: without nulls, and with whole numbers as such, as the API server
+    gives it back."""
+    return json.dumps(_tidied(record), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def compact(body: dict[str, Any]) -> Object:
+    """What is kept of an MCPServerRollout: for the reflector."""
+    metadata = {field: body["metadata"][field] for field in _KEPT if field in body["metadata"]}
+    return {"metadata": metadata, "text": record_text(body.get("record") or {})}
 
 
 class HeldRecords:
@@ -33,7 +65,7 @@ class HeldRecords:
         self._paces: dict[str, Paces] = {}
 
     def take(self, change: Change) -> str | None:
-        """Bring the records up to date with one change.
+        """Bring the records up to date with one change of a compact object.
 
         Returns:
             The UID of the server that it concerns; None for an object that is no record of ours.
@@ -45,7 +77,7 @@ class HeldRecords:
         held = self._held[server]
         held.pop(name, None)
         if change.new is not None and (record := _read(change.new)) is not None:
-            held[name] = HeldRecord(change.new, record)
+            held[name] = record
         if not held:
             del self._held[server]
         return server
@@ -56,8 +88,7 @@ class HeldRecords:
 
     def all_of(self, uid: str) -> Sequence[HeldRecord]:
         """The records of a server, the newest first."""
-        held = self._held.get(uid, {}).values()
-        return sorted(held, key=lambda each: (each.record.started_at, each.record.name), reverse=True)
+        return sorted(self._held.get(uid, {}).values(), key=lambda each: (each.started_at, each.name), reverse=True)
 
     def of(self, uid: str) -> Sequence[NamedRecord]:
         """What the records of a server say, the newest first."""
@@ -73,13 +104,31 @@ class HeldRecords:
 
 
 def _owner(body: Object) -> str | None:
-    """The UID of the MCPServer that owns it."""
+    """The UID of the MCPServer that it belongs to."""
     owners = body["metadata"].get("ownerReferences") or ()
-    return next((uid_of({"metadata": owner}) for owner in owners if owner.get("kind") == MCP_SERVER.name), None)
+    return next((owner["uid"] for owner in owners if owner["kind"] == MCP_SERVER.name), None)
 
 
-def _read(body: Object) -> NamedRecord | None:
+def _read(body: Object) -> HeldRecord | None:
+    metadata, text = body["metadata"], body["text"]
     try:
-        return NamedRecord.of(body)
+        record = NamedRecord.model_validate({**json.loads(text), "name": metadata["name"]})
     except ValueError:
         return None  # of another version, or not written by an operator
+    return HeldRecord(
+        namespace=metadata["namespace"],
+        name=record.name,
+        uid=metadata["uid"],
+        operation=record.id,
+        outcome=record.outcome,
+        started_at=record.started_at,
+        text=text,
+    )
+
+
+def _tidied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _tidied(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_tidied(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

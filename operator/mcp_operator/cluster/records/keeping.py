@@ -9,6 +9,7 @@ the status, which carries the last ends.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from mcp_operator.apiserver.kinds import MANAGER, MCP_SERVER, MCP_SERVER_ROLLOUT
 from mcp_operator.cluster.metrics import ClusterMetrics
 from mcp_operator.cluster.objects import name_of, uid_of
 from mcp_operator.cluster.queueing import WorkQueue
-from mcp_operator.cluster.records.holding import HeldRecord, HeldRecords
+from mcp_operator.cluster.records.holding import HeldRecord, HeldRecords, record_text
 from mcp_operator.model.base import Object
 from mcp_operator.model.records import RolloutRecord
 from mcp_operator.model.spec import DEFAULT_HISTORY_LIMIT
@@ -50,8 +51,8 @@ class _Desk:
     """By the operation's id: the open one, and those whose end isn't written yet."""
     unread: set[str] = field(default_factory=set)
     """Operations that began before this process: what their records tell isn't in their drafts yet."""
-    written: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What this process wrote last, by the object's name."""
+    written: dict[str, bytes] = field(default_factory=dict)
+    """Digest of what this process wrote last, by the object's name."""
     deleted: set[str] = field(default_factory=set)
     """Names that were deleted and that the reflector still shows."""
     written_at: float = float("-inf")
@@ -136,14 +137,13 @@ class RecordKeeper:
         desk.unread.clear()
 
     async def _write(self, desk: _Desk, name: str, record: RolloutRecord) -> None:
-        wanted = _without_nulls(record.to_json_object())
-        held = self._held.get(record.uid, name)
-        known = desk.written.get(name, held.object.get("record") if held is not None else None)
-        if wanted == known:
+        text = record_text(record.to_json_object())
+        held, wanted = self._held.get(record.uid, name), _digest(text)
+        if wanted == desk.written.get(name, _digest(held.text) if held is not None else None):
             return
         desk.written_at = time.monotonic()
         try:
-            await self._api.apply(MCP_SERVER_ROLLOUT, _manifest(desk.server, name, wanted), force=True)
+            await self._api.apply(MCP_SERVER_ROLLOUT, _manifest(desk.server, name, json.loads(text)), force=True)
         except ApiError as error:
             if not (error.gone or error.refused):
                 self._count("failed")
@@ -161,40 +161,38 @@ class RecordKeeper:
         """Records that are open although their operation is over, and that aren't about to be finished."""
         operation = desk.state.operation
         for held in self._held.all_of(uid_of(desk.server)):
-            record = held.record
-            known = record.id in desk.drafts or record.name in desk.written or record.name in desk.deleted
-            if record.outcome is None and not known and (operation is None or record.id != operation.id):
+            known = held.operation in desk.drafts or held.name in desk.written or held.name in desk.deleted
+            if held.outcome is None and not known and (operation is None or held.operation != operation.id):
                 yield held
 
     async def _finish(self, desk: _Desk, stray: HeldRecord) -> None:
         """Write the end that the status tells; a record whose end nobody knows goes, because it would seem open for ever."""
-        record = stray.record
         for last in desk.state.last_operations:
-            if last.id == record.id:
+            if last.id == stray.operation:
+                record = stray.record
                 ends = {"outcome": last.outcome, "percent": last.percent, "ended_at": last.ended_at}
                 fields = {name: getattr(record, name) for name in RolloutRecord.model_fields}
-                await self._write(desk, record.name, RolloutRecord(**{**fields, **ends}))
+                await self._write(desk, stray.name, RolloutRecord(**{**fields, **ends}))
                 return
-        logger.warning("How the operation %s of %s ended isn't known: its record goes.", record.id, record.server)
+        logger.warning("How the operation %s of %s ended isn't known: its record goes.", stray.operation, name_of(desk.server))
         await self._delete(desk, stray)
 
     def _surplus(self, desk: _Desk) -> list[HeldRecord]:
         """The oldest finished records, beyond those that are kept."""
         held = self._held.all_of(uid_of(desk.server))
-        desk.deleted &= {each.record.name for each in held}
-        finished = [each for each in held if each.record.outcome is not None and each.record.name not in desk.deleted]
+        desk.deleted &= {each.name for each in held}
+        finished = [each for each in held if each.outcome is not None and each.name not in desk.deleted]
         return finished[desk.history_limit :][::-1]
 
     async def _delete(self, desk: _Desk, held: HeldRecord) -> None:
-        metadata = held.object["metadata"]
         try:
-            await self._api.delete(MCP_SERVER_ROLLOUT, metadata["namespace"], metadata["name"], uid=metadata["uid"])
+            await self._api.delete(MCP_SERVER_ROLLOUT, held.namespace, held.name, uid=held.uid)
         except ApiError as error:
             if not (error.gone or error.conflict or error.refused):
                 raise
             if error.refused:
-                logger.warning("The record %s of %s can't be deleted: %s", metadata["name"], held.record.server, error)
-        desk.deleted.add(metadata["name"])
+                logger.warning("The record %s of %s can't be deleted: %s", held.name, name_of(desk.server), error)
+        desk.deleted.add(held.name)
 
     def _give_up(self, desk: _Desk) -> None:
         ended = [operation for operation, draft in desk.drafts.items() if draft.outcome is not None]
@@ -216,6 +214,10 @@ def record_name(draft: Draft) -> str:
     return f"{draft.server.name}-{digest}"
 
 
+def _digest(text: bytes) -> bytes:
+    return hashlib.sha256(text).digest()
+
+
 def _manifest(server: Object, name: str, record: dict[str, Any]) -> Object:
     metadata = server["metadata"]
     owner = {"apiVersion": MCP_SERVER.api_version, "kind": MCP_SERVER.name, "name": metadata["name"], "uid": metadata["uid"]}
@@ -230,12 +232,3 @@ def _manifest(server: Object, name: str, record: dict[str, Any]) -> Object:
         "metadata": {"namespace": metadata["namespace"], "name": name, "labels": labels, "ownerReferences": [owner]},
         "record": record,
     }
-
-
-def _without_nulls(value: Any) -> Any:
-    """Nulls are absent in the API server, so that what was written can be compared with what is held."""
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
-    return value
