@@ -107,13 +107,36 @@ async def test_a_restarted_operator_goes_on_with_the_same_record(api: FakeApi) -
         await operator.rests()
         begin(api)
         await until(lambda: outcomes(api) == [None])
-    (before,) = records(api)
-    async with operating(api):
+    (held,) = api.objects[PLURAL].values()
+    gone = {"name": "weather-7d4b9-gone", "createdAt": at(0), "phases": {"scheduled": 1}}
+    before = {**held["record"], "instances": [gone]}
+    api.put(PLURAL, {**held, "record": before})
+    written = writes(api)
+    async with operating(api) as operator:
+        desks = operator.cluster._keeper._desks
+        await until(lambda: bool(desks) and not any(desk.unread for desk in desks.values()))
         await settle(api)
         await until(lambda: outcomes(api) == ["succeeded"])
     (after,) = records(api)
     assert (after["id"], after["startedAt"]) == (before["id"], before["startedAt"])
+    assert {each["name"]: each["gone"] for each in after["instances"]} == {gone["name"]: True, "weather-7d4b9-0": False}
     assert len(api.objects[PLURAL]) == 1
+    assert writes(api) - written <= 2
+
+
+async def test_a_restart_in_which_nothing_happened_writes_nothing(api: FakeApi) -> None:
+    async with operating(api) as operator:
+        apply_server(api)
+        await operator.rests()
+        begin(api)
+        await until(lambda: outcomes(api) == [None])
+    written = writes(api)
+    async with operating(api) as operator:
+        await operator.rests()
+        keeper = operator.cluster._keeper
+        await until(lambda: bool(keeper._desks) and not any(desk.unread for desk in keeper._desks.values()))
+        await until(lambda: not keeper._queue._running)
+    assert writes(api) == written
 
 
 async def test_an_end_that_a_crash_kept_from_its_record_is_made_good(api: FakeApi) -> None:
@@ -191,6 +214,22 @@ async def test_the_newest_records_are_kept_and_only_ours_are_deleted(api: FakeAp
         await until(lambda: len(api.objects[PLURAL]) == 2)
     deletions = [request.path for request in api.received(plural=PLURAL, method="DELETE")]
     assert len(deletions) == len(set(deletions)), "each was deleted once"
+
+
+async def test_a_record_is_deleted_once_however_late_its_watch_is(api: FakeApi) -> None:
+    server = apply_server(api, rollout={"historyLimit": 1})
+    for number in range(1, 4):
+        put_record(api, server, number)
+    api.before = lambda request: api.hush(PLURAL) if request.plural == PLURAL and request.method == "DELETE" else None
+    async with operating(api) as operator:
+        await operator.rests()
+        await until(lambda: len(api.received(plural=PLURAL, method="DELETE")) >= 2)
+        for seconds in (30, 40):
+            body = apply_server(api, metrics={"intervalSeconds": seconds})
+            await operator.tells("status", generation=body["metadata"]["generation"])
+        await until(lambda: not operator.cluster._keeper._queue._running)
+    deletions = [request.path for request in api.received(plural=PLURAL, method="DELETE")]
+    assert len(deletions) == len(set(deletions)) == 2
 
 
 async def test_a_quiet_server_is_not_written_about(api: FakeApi) -> None:

@@ -48,7 +48,10 @@ def record(
 ) -> RolloutRecord:
     """An operation that took so long and whose instances took 1 s to be scheduled, 4 s to start and 5 s to be ready."""
     each = phases or Phases(scheduled=1, started=4, ready=5, available=0)
-    instances = tuple(InstanceRecord(name=f"{n}", created_at=START, phases=each, seconds=10) for n in range(desired))
+    instances = tuple(
+        InstanceRecord(name=f"{n}", created_at=START, phases=each, seconds=10)
+        for n in range(desired if kind is ROLLOUT else desired - before)
+    )
     return RolloutRecord(
         **{
             "id": "1",
@@ -114,6 +117,11 @@ def test_instances_that_were_summed_up_count_with_their_median() -> None:
 
 def test_operations_that_brought_nothing_tell_nothing() -> None:
     assert paces_of([record(20, instances=())]) == {}
+
+
+def test_a_way_back_that_needed_only_one_new_instance_is_measured_by_that_one() -> None:
+    whole = record(20)
+    assert paces_of([record(10, instances=whole.instances[:1])]) == paces_of([whole])
 
 
 def timing(*reached: float, revision: str = "new", terminating: bool = False, began: float = 0) -> Timing:

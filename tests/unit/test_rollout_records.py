@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from mcp_operator.model.base import Object
+from mcp_operator.model.causes import Cause
 from mcp_operator.model.operations import Outcome
 from mcp_operator.model.records import MOST_BYTES, MOST_FAILURES, MOST_INSTANCES, MOST_MESSAGE, NamedRecord, Phases, RolloutRecord
 from mcp_operator.rollout.instances import read_instances
 from mcp_operator.rollout.recording import Draft, Noted, continued, note, record_of
+from mcp_operator.rollout.state import ActiveCause
 from mcp_operator.rollout.timing import Times, phases_of, read_timings, times_from
 from tests.builders import (
     START,
@@ -165,6 +167,15 @@ def test_a_rollout_that_another_one_supersedes_keeps_its_own_revision() -> None:
     assert [each.id for each in story.state.last_operations] == [second.id, story.records[0].id]
 
 
+def test_a_way_back_in_mid_rollout_began_from_the_instances_that_there_were() -> None:
+    story = rolled()
+    back = mcpserver("weather", generation(3))
+    story.see(at=110, server=back, deployment=workload(3, wanted=1, updated=1, total=1), pods=(instance("7d4b9-old", 0),))
+    record = story.records[-1]
+    assert (record.kind, record.revision, record.outcome, record.before) == ("rollout", "7d4b9", "succeeded", 1)
+    assert record.instances == ()
+
+
 def test_an_instance_that_went_again_is_still_told_of() -> None:
     story = rolled()
     story.see(at=103, pods=(instance("7d4b9-old", 0), instance("8c5a1-other", 102, steps=1)))
@@ -204,6 +215,11 @@ def test_trouble_of_the_old_revision_from_before_is_no_failure_of_the_cure() -> 
     first, second = story.records
     assert [failure.reason for failure in first.failures] == ["CrashLoopBackOff"]
     assert second.failures == ()
+
+    lasting = Cause(id="1", reason="CrashLoopBackOff", message="It crashes", revision="7d4b9", since=START)
+    lasts = replace(story.state, causes=(ActiveCause(lasting),))
+    (draft,) = note({}, None, replace(lasts, ended=()), now=story.observation.now)
+    assert record_of(draft).failures == ()
 
 
 def test_a_restarted_operator_goes_on_with_the_same_record() -> None:

@@ -67,7 +67,7 @@ class Operation(Model):
     base_work: Count
     """Steps that were left to take at that moment; they spread over the way from `base_percent` to 99."""
     before: Count = 0
-    """Instances that there were when it began: of a rollout those that it replaces, of a scale those that were wanted."""
+    """Instances that were wanted when it began; of a rollout only as far as there were any."""
 
 
 class EndedOperation(Model):

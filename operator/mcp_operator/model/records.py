@@ -148,7 +148,7 @@ class RolloutRecord(_Kept):
     by: Initiator | None = None
     """Who or what began it; null where that isn't known."""
     before: Count = 0
-    """Instances that there were when it began: of a rollout those that it replaced, of a scale those that were wanted."""
+    """Instances that were wanted when it began; of a rollout only as far as there were any."""
     desired: Count
     """Instances that it led to."""
     started_at: datetime

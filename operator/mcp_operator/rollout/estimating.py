@@ -98,12 +98,16 @@ def _pace(shape: Shape, records: Sequence[RolloutRecord]) -> Pace | None:
     """The medians over several operations; None where they don't tell enough."""
     if shape in _DOWN:
         return Pace(median(_seconds(record) / (record.before - record.desired) for record in records), ())
-    told = [record for record in records if any(instance.seconds is not None for instance in record.instances)]
+    told = [record for record in records if _came(record)]
     if not told:
         return None
-    came = [max(1, record.desired - (record.before if shape is Shape.GROW else 0)) for record in told]
-    per_instance = median(_seconds(record) / count for record, count in zip(told, came, strict=True))
+    per_instance = median(_seconds(record) / _came(record) for record in told)
     return Pace(per_instance, tuple(median(figures) if figures else 0.0 for figures in _figures(told)))
+
+
+def _came(record: RolloutRecord) -> int:
+    """How many instances it brought up to their end; a rollout back to an earlier template may have needed none."""
+    return sum(instance.seconds is not None for instance in record.instances) + (record.others.count if record.others else 0)
 
 
 def _figures(records: Sequence[RolloutRecord]) -> Iterable[Sequence[float]]:

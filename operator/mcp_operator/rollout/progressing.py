@@ -109,10 +109,9 @@ def _open(course: Course, kind: OperationKind, target: Target, workload: Workloa
 
 
 def _before(kind: OperationKind, before: Target | None, facts: Facts) -> int:
-    """Instances that an operation begins from."""
-    if kind is OperationKind.ROLLOUT:
-        return sum(not instance.terminating and instance.revision != facts.revision for instance in facts.instances)
-    return before.desired if before else 0
+    """Instances that an operation begins from: a Deployment that is made anew has none, however many the old one had."""
+    wanted = before.desired if before else 0
+    return min(wanted, facts.counts.replicas) if kind is OperationKind.ROLLOUT else wanted
 
 
 def _whole_work(kind: OperationKind, before: Target | None, target: Target, facts: Facts) -> int:
