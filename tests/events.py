@@ -65,6 +65,7 @@ def progress(server: str, percent: int, *, life: int = 1, outcome: Outcome | Non
         "percent": percent,
         "outcome": outcome,
         "stalled_since": None,
+        "remaining_seconds": None,
         "desired": 1,
         "updated": 1,
         "ready": 0,

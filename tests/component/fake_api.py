@@ -25,6 +25,7 @@ from tests.component.fake_objects import CRD_GROUP, Object, admits_by, field_set
 
 KINDS = {
     "mcpservers": ("mcp-operator.dev/v1alpha1", "MCPServer"),
+    "mcpserverrollouts": ("mcp-operator.dev/v1alpha1", "MCPServerRollout"),
     "deployments": ("apps/v1", "Deployment"),
     "replicasets": ("apps/v1", "ReplicaSet"),
     "horizontalpodautoscalers": ("autoscaling/v2", "HorizontalPodAutoscaler"),
@@ -76,7 +77,7 @@ class Request:
 
     @property
     def write(self) -> bool:
-        return self.method in {"PATCH", "POST", "PUT"}
+        return self.method in {"PATCH", "POST", "PUT", "DELETE"}
 
 
 @dataclass(eq=False)
@@ -283,6 +284,8 @@ class FakeApi:
         plural, namespace, name = found["plural"], found["namespace"], found["name"]
         if request.method == "POST":
             return self._create(plural, namespace, body)
+        if request.method == "DELETE":
+            return self._delete(plural, namespace, name, body)
         if found["subresource"] == "status":
             return self._patch_status(plural, namespace, name, body)
         return self._apply(plural, namespace, name, body, request.query)
@@ -373,6 +376,15 @@ class FakeApi:
         if (namespace, body["metadata"]["name"]) in self.objects[plural]:
             return _status(409, "AlreadyExists", "already exists")
         return web.json_response(self.put(plural, body), status=201)
+
+    def _delete(self, plural: str, namespace: str, name: str, options: Object) -> web.Response:
+        held = self.objects[plural].get((namespace, name))
+        if held is None:
+            return _status(404, "NotFound", f"{plural} {name!r} not found")
+        if options["preconditions"]["uid"] != held["metadata"]["uid"]:
+            return _status(409, "Conflict", "uid mismatch")
+        self.remove(plural, namespace, name)
+        return web.json_response({"kind": "Status", "apiVersion": "v1", "status": "Success"})
 
     def _happened(self, kind: str, plural: str, body: Object) -> None:
         self._history.append((self._version, kind, plural, copy.deepcopy(body)))

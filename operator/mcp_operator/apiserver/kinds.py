@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from mcp_operator.model import spec
+from mcp_operator.model import records, spec
 from mcp_operator.workload.naming import MANAGED_BY
 
 MANAGER = MANAGED_BY
@@ -40,6 +40,7 @@ class Kind:
 
 
 MCP_SERVER = Kind(spec.API_VERSION, spec.KIND, spec.PLURAL)
+MCP_SERVER_ROLLOUT = Kind(spec.API_VERSION, records.KIND, records.PLURAL)
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 SERVICE = Kind("v1", "Service", "services")
 REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")

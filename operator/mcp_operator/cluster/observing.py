@@ -16,12 +16,14 @@ from mcp_operator.cluster.metrics import ClusterMetrics
 from mcp_operator.cluster.podlogs.crashing import CrashReader
 from mcp_operator.cluster.queueing import WorkQueue
 from mcp_operator.cluster.recording import Recorder
+from mcp_operator.cluster.records.keeping import RecordKeeper
 from mcp_operator.cluster.reporting import Reporter
 from mcp_operator.cluster.telling import Teller
 from mcp_operator.model.base import Object
 from mcp_operator.model.spec import InvalidSpecError, MCPServer
 from mcp_operator.model.statuses import MCPServerStatus, Status
 from mcp_operator.rollout.conditions import status_of
+from mcp_operator.rollout.estimating import Paces
 from mcp_operator.rollout.evaluating import evaluate
 from mcp_operator.rollout.observation import Applied, Observation
 from mcp_operator.rollout.restoring import restore
@@ -38,6 +40,7 @@ class Observer:
 
     Args:
         applied: what the last reconciliation of a server came to, by UID.
+        paces: how fast a server's earlier operations went, by its UID.
         on_deleted: called with the UID once nothing is left of a server.
     """
 
@@ -48,6 +51,8 @@ class Observer:
         teller: Teller,
         reporter: Reporter,
         recorder: Recorder,
+        records: RecordKeeper,
+        paces: Callable[[str], Paces],
         crashes: CrashReader,
         applied: Mapping[str, Applied],
         metrics: ClusterMetrics,
@@ -57,6 +62,8 @@ class Observer:
         self._teller = teller
         self._reporter = reporter
         self._recorder = recorder
+        self._records = records
+        self._paces = paces
         self._crashes = crashes
         self._applied = applied
         self._metrics = metrics
@@ -124,6 +131,9 @@ class Observer:
         self._crashes.evaluated(previous, state)
         if family.server is not None:
             self._recorder.record(family.server, previous, state)
+            self._records.note(family.server, previous, state)
+        else:
+            self._records.forget(family.uid)
         if state.due is not None:
             self._queue.add(family.uid, after=max(0.0, (state.due - datetime.now(UTC)).total_seconds()))
         if state.status is Status.DELETED:
@@ -141,6 +151,7 @@ class Observer:
             warnings=family.warnings,
             autoscalers=family.autoscalers,
             applied=self._applied.get(family.uid),
+            paces=self._paces(family.uid),
             now=datetime.now(UTC),
         )
 

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from mcp_operator.apiserver.connecting import Api
 from mcp_operator.apiserver.credentials import load_configuration
-from mcp_operator.apiserver.kinds import AUTOSCALER, DEPLOYMENT, EVENT, MCP_SERVER, OURS, POD, REPLICA_SET, SERVICE, Kind
+from mcp_operator.apiserver.kinds import AUTOSCALER, DEPLOYMENT, EVENT, MCP_SERVER, MCP_SERVER_ROLLOUT, OURS, POD, REPLICA_SET, SERVICE, Kind
 from mcp_operator.cluster.applying import Applier
 from mcp_operator.cluster.grouping import Families
 from mcp_operator.cluster.metrics import ClusterMetrics
@@ -26,6 +26,8 @@ from mcp_operator.cluster.podmetrics.metrics import SamplingMetrics
 from mcp_operator.cluster.podmetrics.sampling import Sampler
 from mcp_operator.cluster.reconciling import Reconciler
 from mcp_operator.cluster.recording import Recorder
+from mcp_operator.cluster.records.holding import HeldRecords, compact
+from mcp_operator.cluster.records.keeping import RecordKeeper
 from mcp_operator.cluster.reflecting import Reflector, whole, with_managers_of_spec, without_managed_fields
 from mcp_operator.cluster.reporting import Reporter
 from mcp_operator.cluster.telling import Teller
@@ -87,11 +89,14 @@ class Cluster:
         log_linger_seconds: float = LINGER_SECONDS,
     ) -> None:
         self._api = Api(load=load)
+        self.records = HeldRecords()
+        """The records of the servers' rollouts and scalings, as the API server holds them."""
         self._families = Families()
         teller = Teller(self._families, log=log)
         metrics = ClusterMetrics(registry)
         self._reporter = Reporter(self._api, metrics=metrics)
         self._recorder = Recorder(self._api, instance=instance)
+        self._keeper = RecordKeeper(self._api, self.records, metrics=metrics)
         self._crashes = CrashReader(self._api, self._families, teller=teller, metrics=metrics)
         applied: dict[str, Applied] = {}
         self._observer = Observer(
@@ -99,6 +104,8 @@ class Cluster:
             teller=teller,
             reporter=self._reporter,
             recorder=self._recorder,
+            records=self._keeper,
+            paces=self.records.paces,
             crashes=self._crashes,
             applied=applied,
             metrics=metrics,
@@ -129,6 +136,18 @@ class Cluster:
             for namespace in namespaces or (None,)
             for kind, selectors in _REFLECTED
         ]
+        self._record_reflectors = [
+            Reflector(
+                self._api,
+                MCP_SERVER_ROLLOUT,
+                namespace,
+                selectors=_LABELLED,
+                trim=compact,
+                on_change=self._take_record,
+                metrics=metrics,
+            )
+            for namespace in namespaces or (None,)
+        ]
         metrics.watch_silence(self._silence)
 
     def synced(self) -> bool:
@@ -147,10 +166,11 @@ class Cluster:
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            for reflector in self._reflectors:
+            for reflector in (*self._reflectors, *self._record_reflectors):
                 tasks.create_task(reflector.run(), name=f"reflecting {reflector}")
             tasks.create_task(self._reporter.run(), name="reporting")
             tasks.create_task(self._recorder.run(), name="recording")
+            tasks.create_task(self._keep_records(), name="keeping records")
             for reflector in self._reflectors:
                 await reflector.synced.wait()
             tasks.create_task(self._observer.run(), name="observing")
@@ -159,6 +179,18 @@ class Cluster:
             tasks.create_task(self._logs.run(), name="following logs")
             tasks.create_task(self._sampler.run(), name="sampling")
             tasks.create_task(self._trigger.run(), name="triggering")
+
+    async def _keep_records(self) -> None:
+        """Keep records once those that exist are known; nothing else waits for them."""
+        for reflector in self._record_reflectors:
+            await reflector.synced.wait()
+        self.records.synced = True
+        await self._keeper.run()
+
+    def _take_record(self, change: Change) -> None:
+        uid = self.records.take(change)
+        if uid is not None:
+            self._keeper.changed(uid)
 
     def _take(self, kind: Kind, change: Change) -> None:
         """Where all facts come in: sort the change into its family, and have whoever is concerned look."""
@@ -178,7 +210,7 @@ class Cluster:
     def _silence(self) -> Mapping[tuple[str, str], float]:
         """The longest silence by kind and namespace: several watches may follow one kind."""
         longest: dict[tuple[str, str], float] = defaultdict(float)
-        for reflector in self._reflectors:
+        for reflector in (*self._reflectors, *self._record_reflectors):
             key = (reflector.kind.name, reflector.namespace or "")
             longest[key] = max(longest[key], reflector.silent_seconds)
         return longest

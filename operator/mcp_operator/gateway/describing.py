@@ -86,6 +86,7 @@ def _paths() -> dict[str, Part]:
         "/api/servers": {"get": _servers()},
         "/api/servers/{id}": {"get": _server()},
         "/api/servers/{id}/metrics": {"get": _metrics()},
+        "/api/servers/{id}/rollouts": {"get": _rollouts()},
         "/api/streams": {"get": _streams()},
         "/openapi.json": {"get": _openapi()},
         "/docs": {"get": _docs()},
@@ -160,6 +161,21 @@ def _metrics() -> Part:
         "parameters": [path_id(), since_of_history(), points_of_history()],
         "responses": {
             "200": _json("The history, the oldest point first.", reference("MetricsHistory"), examples.metrics_history()),
+            **_refused("BadRequest", "NotFound", "Unavailable"),
+        },
+    }
+
+
+def _rollouts() -> Part:
+    return {
+        "operationId": "listRollouts",
+        "tags": ["servers"],
+        "summary": "The records of a server's rollouts and scalings",
+        "description": "Who or what each changed, how long its parts took, what went wrong, how it ended: the newest first, the "
+        "one that is open among them. How many are kept is said by spec.rollout.historyLimit of the MCPServer.",
+        "parameters": [path_id()],
+        "responses": {
+            "200": _json("The records.", reference("RolloutList"), examples.rollout_list()),
             **_refused("BadRequest", "NotFound", "Unavailable"),
         },
     }

@@ -32,7 +32,8 @@ from mcp_operator.model.events import (
     StatusPayload,
     Unavailable,
 )
-from mcp_operator.model.operations import InstanceStep, OperationKind
+from mcp_operator.model.operations import InstanceStep, OperationKind, Outcome
+from mcp_operator.model.records import Failure, InstanceRecord, NamedRecord, Phases
 from mcp_operator.model.servers import ServerName
 from mcp_operator.model.statuses import Condition, ConditionType, Status
 
@@ -91,6 +92,7 @@ _STORY: Final[Sequence[tuple[str, Payload]]] = (
             percent=40,
             outcome=None,
             stalled_since=None,
+            remaining_seconds=9,
             desired=2,
             updated=1,
             ready=1,
@@ -249,3 +251,42 @@ def page() -> dict[str, Any]:
     """What GET /api/events answers to a client that accepts JSON and has a cursor."""
     log = event(EventType.LOG)
     return {"events": [log], "next": str(_HEAD), "reset": None, "snapshot": None, "dropped": [], "more": False}
+
+
+def rollout_list() -> dict[str, Any]:
+    """What GET /api/servers/{id}/rollouts answers."""
+    record = NamedRecord(
+        name="weather-3f2a9c1b04",
+        id=_OPERATION,
+        kind=OperationKind.ROLLOUT,
+        server=str(_SERVER),
+        uid=_UID,
+        revision=_REVISION,
+        before=2,
+        desired=2,
+        started_at=_NOON,
+        ended_at=_NOON + timedelta(seconds=31),
+        outcome=Outcome.SUCCEEDED,
+        percent=100,
+        instances=(
+            InstanceRecord(
+                name=_INSTANCE,
+                created_at=_NOON,
+                phases=Phases(scheduled=0, started=2, ready=20, available=0),
+                seconds=22,
+            ),
+        ),
+        failures=(
+            Failure(
+                id="5b0c1f8e",
+                reason="CrashLoopBackOff",
+                message="Container mcp exits with 1 soon after its start: KeyError: 'WEATHER_API_KEY'",
+                instance=_INSTANCE,
+                container="mcp",
+                exit_code=1,
+                since=_NOON + timedelta(seconds=3),
+                until=_NOON + timedelta(seconds=31),
+            ),
+        ),
+    )
+    return {"items": [record.to_json_object()]}

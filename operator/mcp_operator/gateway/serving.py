@@ -27,6 +27,7 @@ from mcp_operator.gateway.metrics import LogCollector, RefusalCollector, StreamM
 from mcp_operator.gateway.options import Engine, HttpOptions, StreamOptions
 from mcp_operator.gateway.overviewing import OverviewHandlers
 from mcp_operator.gateway.problems import problem_middleware
+from mcp_operator.gateway.rollouts import NoRecords, Records, RolloutHandlers
 from mcp_operator.gateway.securing import Certificate
 from mcp_operator.gateway.stalling import StallMeter
 from mcp_operator.gateway.streaming import RESET_REASONS, EndReason
@@ -40,6 +41,7 @@ again at most."""
 _INDEX = {
     "servers": "/api/servers",
     "server": "/api/servers/{id}",
+    "serverRollouts": "/api/servers/{id}/rollouts",
     "serverEvents": "/api/servers/{id}/events",
     "serverMetrics": "/api/servers/{id}/metrics",
     "events": "/api/events",
@@ -65,6 +67,7 @@ class Gateway:
         *,
         log: EventLog,
         synced: Callable[[], bool],
+        records: Records | None = None,
         registry: CollectorRegistry,
         http: HttpOptions,
         streams: StreamOptions,
@@ -73,6 +76,7 @@ class Gateway:
         """
         Args:
             synced: whether the log tells of the whole cluster. Until then nothing final is said.
+            records: of rollouts and scalings; without them every server's list is empty.
             registry: gets the gateway's metrics; /metrics shows all that is in it.
             connections: bounds of connections that carry no stream, if the usual ones don't fit.
         """
@@ -98,8 +102,11 @@ class Gateway:
         lists = ListHandlers(log=log, synced=synced, default_namespace=http.default_namespace)
         charts = ChartHandlers(log=log, synced=synced, admission=self._admission, default_namespace=http.default_namespace)
         overview = OverviewHandlers(streams=self._streams.open_streams, log=log)
+        rollouts = RolloutHandlers(
+            log=log, synced=synced, records=records or NoRecords(), default_namespace=http.default_namespace
+        )
         self._http = http
-        self._api = _runner(self._api_application(lists, charts, overview))
+        self._api = _runner(self._api_application(lists, charts, overview, rollouts))
         self._health = _runner(self._health_application(registry))
         self._limits = connections or _connection_limits(streams)
 
@@ -140,7 +147,9 @@ class Gateway:
         bound: int = runner.addresses[0][1]
         return bound
 
-    def _api_application(self, lists: ListHandlers, charts: ChartHandlers, overview: OverviewHandlers) -> web.Application:
+    def _api_application(
+        self, lists: ListHandlers, charts: ChartHandlers, overview: OverviewHandlers, rollouts: RolloutHandlers
+    ) -> web.Application:
         cross_origin = CrossOrigin(self._http.cors_origins)
         application = web.Application(
             middlewares=[_log_requests, problem_middleware, cross_origin.answer_options, identity_middleware]
@@ -150,6 +159,7 @@ class Gateway:
         application.router.add_get("/", _index)
         application.router.add_get("/api/servers", lists.servers)
         application.router.add_get("/api/servers/{id}", lists.server)
+        application.router.add_get("/api/servers/{id}/rollouts", rollouts.rollouts)
         application.router.add_get("/api/servers/{id}/events", self._streams.server_events)
         application.router.add_get("/api/servers/{id}/metrics", charts.metrics)
         application.router.add_get("/api/events", self._streams.cluster_events)

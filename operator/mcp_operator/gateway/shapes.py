@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from mcp_operator.gateway.overviewing import StreamState
+from mcp_operator.gateway.rollouts import RolloutList
 from mcp_operator.model.base import Count, Model
 from mcp_operator.model.events import EventType, LogLevel
 from mcp_operator.model.schemas import (
@@ -228,7 +229,7 @@ def schemas() -> dict[str, Schema]:
         "Message": _message(),
         "StreamItem": _stream_item(),
         **event_definitions(at=AT),
-        **definitions([*CONTROL_FRAMES, PageReset, Missing, StreamList, MetricsHistory], at=AT),
+        **definitions([*CONTROL_FRAMES, PageReset, Missing, StreamList, MetricsHistory, RolloutList], at=AT),
         "Snapshot": _snapshot(),
         "ServerList": _server_list(),
         "Page": _page(),

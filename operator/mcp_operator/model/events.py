@@ -103,6 +103,9 @@ class ProgressPayload(Model):
     """Null while the operation is open."""
     stalled_since: datetime | None
     """Since when nothing has moved although the operation can't end by itself; null while it can."""
+    remaining_seconds: int | None
+    """How long the operation will probably still take, judged by the server's earlier ones of the same kind that succeeded; null
+    without any, while a cause is active, and once it has ended. It is no reason for an event of its own."""
     desired: int
     """Instances wanted."""
     updated: int

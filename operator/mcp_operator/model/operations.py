@@ -67,3 +67,18 @@ class Operation(Model):
     """Steps that were left to take at that moment; they spread over the way from `base_percent` to 99."""
     by: Author | None = None
     """Who or what started it, or last changed how many instances a scale leads to; null where the API doesn't say."""
+    before: Count = 0
+    """Instances that were wanted when it began; of a rollout only as far as there were any."""
+
+
+class EndedOperation(Model):
+    """An operation that is over, as the MCPServer's status carries the newest ones, so that no restart forgets how they ended."""
+
+    id: Word
+    """As the operation had it."""
+    outcome: Outcome
+    """How it ended."""
+    percent: int
+    """How far it came; 100 if it succeeded."""
+    ended_at: datetime
+    """When its end was seen."""

@@ -26,6 +26,10 @@ NAME_LENGTH: Final = 52
 """Longest name of a server: names of pods and values of labels are made from it and end at 63."""
 
 
+DEFAULT_HISTORY_LIMIT: Final = 10
+"""Records of operations that are kept of a server whose spec doesn't say how many."""
+
+
 class InvalidSpecError(ValueError):
     """A spec that the API server has accepted and that can't be carried out all the same.
 
@@ -168,6 +172,8 @@ class RolloutSpec(SpecModel):
     drain_seconds: Annotated[int, Field(ge=0, le=3600)] = 0
     """Seconds for which an instance goes on serving after its end was decided, so that clients and load balancers notice
     before it stops. It then has another 30 seconds to stop by itself."""
+    history_limit: Annotated[int, Field(ge=1, le=50)] = DEFAULT_HISTORY_LIMIT
+    """How many records of rollouts and scalings that are over are kept, as MCPServerRollout objects; older ones are deleted."""
 
 
 class PrometheusSpec(SpecModel):

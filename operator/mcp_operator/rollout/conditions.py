@@ -40,6 +40,7 @@ def status_of(state: State, *, selector: str, endpoint: str | None) -> MCPServer
         selector=selector,
         target=state.target,
         operation=state.operation,
+        last_operations=state.last_operations,
         causes=tuple(active.cause for active in state.causes),
         endpoint=endpoint,
         conditions=state.conditions,

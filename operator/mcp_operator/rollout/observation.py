@@ -1,11 +1,12 @@
 """What `cluster` hands to the evaluator: everything that the API server holds about one server, at one moment."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from mcp_operator.model.base import Object
 from mcp_operator.model.labels import NO_LABELS, Labels
 from mcp_operator.model.servers import ServerName
+from mcp_operator.rollout.estimating import Paces
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,5 +48,7 @@ class Observation:
     """HorizontalPodAutoscalers (autoscaling/v2) that name the server as what they scale."""
     applied: Applied | None = None
     """None until this process has reconciled the server for the first time."""
+    paces: Paces = field(default_factory=dict)
+    """How fast the server's earlier operations went."""
     now: datetime
     """Aware, UTC."""

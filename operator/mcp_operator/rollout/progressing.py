@@ -103,8 +103,15 @@ def _open(course: Course, kind: OperationKind, target: Target, workload: Workloa
         progressed_at=facts.now,
         # Pods may have been seen before the Deployment that made them: the steps that they have taken belong to it.
         base_work=max(work, _whole_work(kind, course.target, target, facts)),
+        before=_before(kind, course.target, facts),
     )
     return replace(course, target=target, operation=operation, work_left=work)
+
+
+def _before(kind: OperationKind, before: Target | None, facts: Facts) -> int:
+    """Instances that an operation begins from: a Deployment that is made anew has none, however many the old one had."""
+    wanted = before.desired if before else 0
+    return min(wanted, facts.counts.replicas) if kind is OperationKind.ROLLOUT else wanted
 
 
 def _whole_work(kind: OperationKind, before: Target | None, target: Target, facts: Facts) -> int:

@@ -8,10 +8,11 @@ from mcp_operator.model.base import Object
 from mcp_operator.model.causes import Cause
 from mcp_operator.model.events import RevisionProgress
 from mcp_operator.model.labels import NO_LABELS, Labels
-from mcp_operator.model.operations import Operation, Outcome, Target
+from mcp_operator.model.operations import EndedOperation, Operation, Outcome, Target
 from mcp_operator.model.servers import ServerName
 from mcp_operator.model.statuses import Condition, ConditionType, Status
 from mcp_operator.rollout.noticing import Noticed
+from mcp_operator.rollout.timing import Timing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +91,8 @@ class State:
     """The open one."""
     ended: tuple[Ended, ...] = ()
     """Operations that ended with this evaluation, in their order."""
+    last_operations: tuple[EndedOperation, ...] = ()
+    """Operations that ended with this evaluation or earlier, the newest first."""
     causes: tuple[ActiveCause, ...] = ()
     recovered: tuple[Cause, ...] = ()
     """Causes that ended with this evaluation."""
@@ -97,6 +100,10 @@ class State:
     """pod-template-hash of the newest pod template; None before its ReplicaSet exists."""
     revisions: tuple[RevisionProgress, ...] = ()
     """Every instance with its step, the newest revision first."""
+    timings: tuple[Timing, ...] = ()
+    """When each instance took its steps; empty unless an operation is open or has just ended."""
+    remaining_seconds: int | None = None
+    """How long the open operation will still take; None where nothing tells."""
     deadline_seconds: int = 600
     """The Deployment's progressDeadlineSeconds."""
     work_left: int | None = None

@@ -36,7 +36,7 @@ def _events(previous: State | None, current: State) -> Iterator[Event]:
     progress = _progress(current, current.operation, desired=current.counts.desired)
     if previous is None or previous.operation is None or previous.operation.id != current.operation.id:
         yield _event(current, f"{current.operation.id}/started", progress, late=was_away)
-    elif was_away or progress != _progress(previous, previous.operation, desired=previous.counts.desired):
+    elif was_away or _lasting(progress) != _lasting(_progress(previous, previous.operation, desired=previous.counts.desired)):
         version = _digest(current, progress.percent, current.counts)
         late = was_away and progress.percent != previous.operation.percent
         yield _event(current, f"{current.operation.id}/{progress.percent}/{version}", progress, late=late)
@@ -70,6 +70,7 @@ def _progress(state: State, operation: Operation, *, desired: int, outcome: Outc
         percent=operation.percent,
         outcome=outcome,
         stalled_since=operation.progressed_at if stalled else None,
+        remaining_seconds=state.remaining_seconds if outcome is None else None,
         desired=desired,
         updated=counts.updated,
         ready=counts.ready,
@@ -79,6 +80,11 @@ def _progress(state: State, operation: Operation, *, desired: int, outcome: Outc
         deadline_seconds=state.deadline_seconds,
         revisions=state.revisions,
     )
+
+
+def _lasting(progress: ProgressPayload) -> ProgressPayload:
+    """What of it is worth an event; what changes by time alone isn't."""
+    return progress.model_copy(update={"remaining_seconds": None})
 
 
 def _status(previous: State | None, current: State) -> StatusPayload:

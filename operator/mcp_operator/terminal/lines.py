@@ -61,7 +61,7 @@ _LEVEL_STYLES: Mapping[str, str] = {
     LogLevel.ERROR: _BAD,
     LogLevel.FATAL: f"bold {_BAD}",
 }
-_OUTCOME_STYLES: Mapping[str, str] = {"succeeded": _GOOD, "superseded": _WARNING, "cancelled": _WARNING}
+OUTCOME_STYLES: Mapping[str, str] = {"succeeded": _GOOD, "superseded": _WARNING, "cancelled": _WARNING}
 _INSTANCE_STYLES = ("cyan", "magenta", "blue", "yellow", "green", "bright_cyan", "bright_magenta", "bright_blue")
 
 
@@ -161,9 +161,7 @@ def cause_line(cause: EventJson, server: str, heading: Heading) -> Line:
 def progress_line(event: EventJson, heading: Heading) -> Line:
     """How far an operation is: ` 45 %  1/3 ready, 2 old`."""
     outcome = text_of(event, "outcome", otherwise="")
-    body = Text.assemble(
-        (f"{percent(event):>3} %  ", "bold"), *([(outcome, _OUTCOME_STYLES.get(outcome, ""))] if outcome else [])
-    )
+    body = Text.assemble((f"{percent(event):>3} %  ", "bold"), *([(outcome, OUTCOME_STYLES.get(outcome, ""))] if outcome else []))
     if not outcome:
         body.append_text(steps(event))
     body.append_text(Text.assemble(*_remarks(event)))
@@ -180,6 +178,8 @@ def steps(event: EventJson) -> Text:
     counted = [f"{text_of(event, 'ready', otherwise='?')}/{text_of(event, 'desired', otherwise='?')} ready"]
     counted += [f"{text_of(event, name)} {name}" for name in ("old", "terminating") if number_of(event, name)]
     text = Text(", ".join(counted))
+    if (seconds := number_of(event, "remainingSeconds")) is not None:
+        text.append(f", about {max(seconds, 0):.0f} s left")
     if event.get("stalledSince") is not None:
         text.append(f", stalled since {time_of_day(time_of(event, 'stalledSince'))[:8]}", _BAD)
     return text
