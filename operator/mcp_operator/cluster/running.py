@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 
 from kubernetes.aio.client import Configuration
 from prometheus_client import CollectorRegistry
@@ -27,6 +28,7 @@ from mcp_operator.cluster.reconciling import Reconciler
 from mcp_operator.cluster.recording import Recorder
 from mcp_operator.cluster.reflecting import Reflector, whole, without_managed_fields
 from mcp_operator.cluster.reporting import Reporter
+from mcp_operator.cluster.targeting import REFLECTED, Joint, Targets
 from mcp_operator.cluster.telling import Teller
 from mcp_operator.cluster.triggering import Trigger
 from mcp_operator.cluster.watching import Change
@@ -53,6 +55,8 @@ _REFLECTED: Sequence[tuple[Kind, Mapping[str, str]]] = (
 )
 _APPLIED = {DEPLOYMENT, SERVICE}
 """What we apply: there the managed fields tell drift."""
+_JOINT = {DEPLOYMENT, REPLICA_SET, POD}
+"""What two watches divide by our label, where a server observes a workload."""
 
 
 class Cluster:
@@ -85,6 +89,14 @@ class Cluster:
         self._recorder = Recorder(self._api, instance=instance)
         self._crashes = CrashReader(self._api, self._families, teller=teller, metrics=metrics)
         applied: dict[str, Applied] = {}
+        self._targets = Targets(
+            make=lambda namespace: [
+                self._reflector(kind, namespace, selectors, ours=False, metrics=metrics) for kind, selectors in REFLECTED
+            ],
+            on_change=partial(self._take, ours=False),
+            on_synced=self._look_at,
+        )
+        self._joint = Joint()
         self._observer = Observer(
             self._families,
             teller=teller,
@@ -92,6 +104,7 @@ class Cluster:
             recorder=self._recorder,
             crashes=self._crashes,
             applied=applied,
+            is_known=self._targets.known,
             metrics=metrics,
             on_deleted=self._reporter.forget,
         )
@@ -108,19 +121,24 @@ class Cluster:
         self._sampler = Sampler(self._families, api=self._api, teller=teller, metrics=SamplingMetrics(registry))
         self._trigger = Trigger(namespaces=namespaces, load=load, on_change=self._reconciler.server_changed, metrics=metrics)
         self._reflectors = [
-            Reflector(
-                self._api,
-                kind,
-                namespace,
-                selectors=selectors,
-                trim=whole if kind in _APPLIED else without_managed_fields,
-                on_change=partial(self._take, kind),
-                metrics=metrics,
-            )
+            self._reflector(kind, namespace, selectors, ours=True, metrics=metrics)
             for namespace in namespaces or (None,)
             for kind, selectors in _REFLECTED
         ]
         metrics.watch_silence(self._silence)
+
+    def _reflector(
+        self, kind: Kind, namespace: str | None, selectors: Mapping[str, str], *, ours: bool, metrics: ClusterMetrics
+    ) -> Reflector:
+        return Reflector(
+            self._api,
+            kind,
+            namespace,
+            selectors=selectors,
+            trim=whole if ours and kind in _APPLIED else without_managed_fields,
+            on_change=partial(self._take, kind, ours=ours),
+            metrics=metrics,
+        )
 
     def synced(self) -> bool:
         """Whether the log tells of every server that existed when the operator started."""
@@ -144,6 +162,8 @@ class Cluster:
             tasks.create_task(self._recorder.run(), name="recording")
             for reflector in self._reflectors:
                 await reflector.synced.wait()
+            tasks.create_task(self._targets.run(), name="reflecting workloads of others")
+            await self._targets.settled()
             tasks.create_task(self._observer.run(), name="observing")
             tasks.create_task(self._crashes.run(), name="reading last lines")
             tasks.create_task(self._reconciler.run(), name="reconciling")
@@ -151,14 +171,27 @@ class Cluster:
             tasks.create_task(self._sampler.run(), name="sampling")
             tasks.create_task(self._trigger.run(), name="triggering")
 
-    def _take(self, kind: Kind, change: Change) -> None:
-        """Where all facts come in: sort the change into its family, and have whoever is concerned look."""
+    def _take(self, kind: Kind, change: Change, *, ours: bool) -> None:
+        """Where all facts come in: sort the change into its family, and have whoever is concerned look.
+
+        Args:
+            ours: whether a watch of the operator's own objects has told it, not one of a namespace's others.
+        """
+        joined = self._joint.take(change, ours=ours) if kind in _JOINT else change
+        if joined is not None:
+            self._sort(kind, joined)
+
+    def _look_at(self, uid: str) -> None:
+        self._observer.changed(uid)
+
+    def _sort(self, kind: Kind, change: Change) -> None:
         for uid in self._families.take(kind, change):
             self._observer.changed(uid, observed=change.observed)
             self._logs.changed(uid)
             if kind in _APPLIED:
                 self._reconciler.child_changed(uid, change)
         if kind is MCP_SERVER:
+            self._targets.server_changed(change)
             self._sampler.changed(uid_of(change.object))
             metadata = change.object["metadata"]
             if change.new is None:
@@ -169,7 +202,7 @@ class Cluster:
     def _silence(self) -> Mapping[tuple[str, str], float]:
         """The longest silence by kind and namespace: several watches may follow one kind."""
         longest: dict[tuple[str, str], float] = defaultdict(float)
-        for reflector in self._reflectors:
+        for reflector in chain(self._reflectors, self._targets.reflectors):
             key = (reflector.kind.name, reflector.namespace or "")
             longest[key] = max(longest[key], reflector.silent_seconds)
         return longest

@@ -36,7 +36,7 @@ def evaluate(observation: Observation, previous: State | None) -> State:
         reason=verdict.reason,
         message=verdict.message,
         counts=facts.counts,
-        conditions=conditions(facts, verdict, observation.applied, previous),
+        conditions=conditions(facts, verdict, observation.applied, previous, observes=observation.observes),
         target=course.target,
         operation=course.operation,
         ended=course.ended,

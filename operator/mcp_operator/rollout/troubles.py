@@ -17,8 +17,9 @@ from mcp_operator.model.operations import InstanceStep, Operation
 from mcp_operator.rollout.instances import NEVER_RAN, Instance, conditions_of
 from mcp_operator.rollout.observation import Applied, Observation
 from mcp_operator.rollout.progressing import overdue_at
-from mcp_operator.rollout.reading import Facts, digest
+from mcp_operator.rollout.reading import Facts
 from mcp_operator.rollout.wording import tidy, word_of
+from mcp_operator.rollout.workloads import digest
 
 SETTLING_SECONDS = 10
 """How long an instance has to be ready before its trouble counts as over, where the server has no minReadySeconds."""
@@ -84,7 +85,9 @@ def find_troubles(observation: Observation, facts: Facts, operation: Operation |
     """
     if facts.going:
         return ()
-    refusals = (_refusal(facts.refusal),) if facts.refusal else ()
+    refusals: tuple[Trouble, ...] = (_refusal(facts.refusal),) if facts.refusal else ()
+    if facts.missing:
+        refusals += (Trouble(reason="TargetNotFound", message=tidy(facts.missing), urgency=Urgency.LASTS),)
     if not facts.wanted:
         return refusals
     of_instances = tuple(
@@ -92,7 +95,12 @@ def find_troubles(observation: Observation, facts: Facts, operation: Operation |
         for instance in unsettled(facts)
         for trouble in _instance_troubles(instance, observation.warnings)
     )
-    special = (*refusals, *of_instances, *_creation_troubles(observation.replica_sets, facts))
+    special = (
+        *refusals,
+        *of_instances,
+        *_creation_troubles(observation.replica_sets, facts),
+        *_refused_creation(observation.warnings, facts),
+    )
     if operation is None or not _is_overdue(facts, operation):
         return special
     why = special[0].message if special else _failing_probe(observation.warnings, facts)
@@ -100,11 +108,15 @@ def find_troubles(observation: Observation, facts: Facts, operation: Operation |
 
 
 def unsettled(facts: Facts) -> tuple[Instance, ...]:
-    """Instances of the current revision that have yet to prove themselves by staying ready for a while."""
+    """Instances of the current revision that have yet to prove themselves by staying ready for a while.
+
+    Of a StatefulSet those of older revisions, too: they stay below its partition, and one in trouble holds up all that follow.
+    """
+    in_place = facts.workload is not None and facts.workload.in_place
     return tuple(
         instance
         for instance in facts.instances
-        if instance.revision == facts.revision
+        if (in_place or instance.revision == facts.revision)
         and not instance.terminating
         and not instance.ready_for(settling_seconds(facts), now=facts.now)
     )
@@ -238,6 +250,24 @@ def _creation_troubles(replica_sets: Iterable[Object], facts: Facts) -> Iterator
             reason = word_of(failure.get("reason"), otherwise="FailedCreate")
             message = re.sub(r'pods "[^"]*" is forbidden', "pods are forbidden", failure.get("message") or reason)
             yield Trouble(reason=reason, message=tidy(message), revision=facts.revision, urgency=Urgency.LASTS)
+
+
+def _refused_creation(warnings: Iterable[Object], facts: Facts) -> Iterator[Trouble]:
+    """Pods of a StatefulSet that the API server refuses. It has no condition for that: only its warnings say so, and they stay.
+
+    One counts while instances are missing, and none has been created since.
+    """
+    workload = facts.workload
+    if workload is None or not workload.in_place or len(facts.instances) >= workload.replicas:
+        return
+    about = [each for each in warnings if each.get("involvedObject", {}).get("uid") == workload.uid]
+    newest = max((each for each in about if each.get("reason") == "FailedCreate"), key=_seen, default=None)
+    created = max((each.pod["metadata"].get("creationTimestamp") or "" for each in facts.instances), default="")
+    if newest is None or _seen(newest) < created:
+        return
+    said = re.sub(r"^create Pod \S+ in StatefulSet \S+ failed error: ", "", newest.get("message") or "FailedCreate")
+    said = re.sub(r'pods "[^"]*" is forbidden', "pods are forbidden", said)
+    yield Trouble(reason="FailedCreate", message=tidy(said), revision=facts.revision, urgency=Urgency.LASTS)
 
 
 def _is_overdue(facts: Facts, operation: Operation) -> bool:

@@ -33,7 +33,7 @@ from mcp_operator.model.events import Event, EventType, MetricsPayload
 from mcp_operator.model.spec import InvalidSpecError, MCPServer, MetricsSpec
 from mcp_operator.rollout.instances import read_instances
 from mcp_operator.rollout.wording import tidy
-from mcp_operator.workload.naming import selector
+from mcp_operator.workload.naming import selector, selector_of
 
 _CONCURRENCY: Final = 64
 _LONGEST_BACKOFF: Final = 5.0
@@ -140,19 +140,20 @@ class Sampler:
         except InvalidSpecError as error:
             return nothing(Missing(Reason.INVALID_SPEC, _brief(str(error))), sampled_at=now)
         async with asyncio.TaskGroup() as tasks:
-            usages = tasks.create_task(self._usages(parsed))
+            chosen = selector(parsed) if family.observes is None else selector_of(family.workload)
+            usages = tasks.create_task(self._usages(family.name.namespace, chosen))
             requests = tasks.create_task(self._requests(parsed, pods))
         return summarise([_reading(pod, usages.result(), requests.result()) for pod in pods], sampled_at=now)
 
-    async def _usages(self, server: MCPServer) -> Mapping[str, Usage] | Missing:
-        """What each pod uses, by its name."""
+    async def _usages(self, namespace: str, chosen: str) -> Mapping[str, Usage] | Missing:
+        """What each of the pods that a label selector chooses uses, by its name."""
         try:
             with self._metrics.usage_seconds.time():
                 async with asyncio.timeout(_USAGE_SECONDS):
                     answer = await self._api.list_page(
                         POD_METRICS,
-                        server.metadata.namespace,
-                        selectors={"labelSelector": selector(server)},
+                        namespace,
+                        selectors={"labelSelector": chosen},
                         limit=_USAGE_PAGE,
                         token=None,
                     )
