@@ -12,11 +12,12 @@ from pathlib import Path
 from local_cluster import Cluster
 from local_cluster.progress import step
 from local_images import build
+from tests.recorder import observing, stories
 from tests.recorder.stage import Kubectl, Stage
-from tests.recorder.stories import STORIES
 from tests.recorder.tables import DIRECTORY, Replay, Table
 
 ROOT = Path(__file__).parents[2]
+STORIES = {**stories.STORIES, **observing.STORIES}
 
 
 def main() -> int:

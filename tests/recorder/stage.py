@@ -66,8 +66,7 @@ class Stage:
         self.reconcile()
 
     def observe(self, workload: Mapping[str, Any], **spec: Any) -> None:
-        """Create somebody's workload called weather, and then a server that observes it."""
-        self.run("apply", "--filename=-", stdin=json.dumps(workload))
+        """Create a server that observes a workload called weather, and then somebody's workload of that name."""
         manifest = {
             "apiVersion": "mcp-operator.dev/v1alpha1",
             "kind": "MCPServer",
@@ -77,6 +76,7 @@ class Stage:
         self.run("apply", "--filename=-", stdin=json.dumps(manifest))
         self._watch(lambda state: state is not None, "server", within=10)
         self._take(applied={"server_generation": 1, "deployment_generation": None})
+        self.run("apply", "--filename=-", stdin=json.dumps(workload))
 
     def edit(self, **spec: Any) -> None:
         """Change some fields of the server's spec; None takes one out."""

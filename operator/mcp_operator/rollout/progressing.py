@@ -121,6 +121,8 @@ def _open(course: Course, kind: OperationKind, target: Target, workload: Workloa
 def _whole_work(kind: OperationKind, before: Target | None, target: Target, facts: Facts) -> int:
     """Steps of an operation from its very beginning, as far as the instances still tell."""
     each = len(_STEPS_TAKEN)
+    if kind is OperationKind.ROLLOUT and before is not None and before.template == target.template:
+        return 0  # what the instances have done was an earlier operation's
     if kind is OperationKind.ROLLOUT:
         old = sum(instance.revision != facts.revision for instance in facts.instances)
         return each * (target.desired - facts.kept) + old - facts.kept
