@@ -129,7 +129,7 @@ def versioned(version: int) -> Object:
 
 
 OURS, OTHERS = True, False
-PASSED_ON = {
+PASSED_ON: dict[str, tuple[list[tuple[bool, int | None, int | None]], list[bool]]] = {
     "one watch alone": ([(OURS, 1, 2), (OURS, 2, None)], [True, True]),
     "it loses our label, and the other watch is first": (
         [(OURS, None, 1), (OTHERS, None, 2), (OURS, 1, None)],

@@ -51,7 +51,7 @@ def instances(wanted: int, *modifiers: Modifier) -> tuple[Object, ...]:
 
 def stateful(wanted: int, *modifiers: Modifier, revision: str = OLD, was: str = "", **counts: int) -> Object:
     """A StatefulSet whose status says that all is done, or has these counts."""
-    counted = counting(wanted=wanted, **{"updated": wanted, "ready": wanted, "available": wanted, **counts})  # type: ignore[arg-type]  # keywords
+    counted = counting(wanted=wanted, **{"updated": wanted, "ready": wanted, "available": wanted, **counts})
     revisions = (having("status.updateRevision", revision), having("status.currentRevision", was or revision))
     return statefulset("weather", counted, observed(1), *revisions, *modifiers)
 
