@@ -26,6 +26,7 @@ from tests.component.fake_objects import CRD_GROUP, Object, admits_by, field_set
 KINDS = {
     "mcpservers": ("mcp-operator.dev/v1alpha1", "MCPServer"),
     "deployments": ("apps/v1", "Deployment"),
+    "statefulsets": ("apps/v1", "StatefulSet"),
     "replicasets": ("apps/v1", "ReplicaSet"),
     "services": ("v1", "Service"),
     "pods": ("v1", "Pod"),
