@@ -115,7 +115,7 @@ async def follow_a_stateful_set(user: User, installed: Installation) -> Sequence
     async with installed.stream(user, "store") as stream:
         await stream.until_status("running", instances=2)
         measured = await stream.until(lambda event: event["type"] == "metrics" and event["requests"] is not None)
-        assert {each["instance"] for each in measured["perInstance"]} == {"weather-0", "weather-1"}
+        assert {each["name"] for each in measured["perInstance"]} == {"weather-0", "weather-1"}
 
         user.run("set", "image", "statefulset/weather", f"server={installed.sample_next}")
         await until_rolled_out(user, stream, "statefulset")

@@ -110,7 +110,7 @@ def stateful_scale(stage: Stage) -> None:
     stage.until("scaling", then=scales)
     stage.until("running")
     stage.run("scale", "statefulset", "weather", "--replicas=0")
-    stage.until("stopped")
+    stage.until("stopped", then=settled)
 
 
 def stateful_parallel(stage: Stage) -> None:

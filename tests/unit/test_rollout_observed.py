@@ -295,7 +295,7 @@ def test_the_crash_of_an_instance_below_the_partition_is_told() -> None:
 
 def test_refused_pods_of_a_stateful_set_are_known_by_its_warnings_alone() -> None:
     short = stateful(2, generation(2), observed(2), updated=1, ready=1, available=1)
-    said = 'create Pod weather-1 in StatefulSet weather failed error: pods "weather-1" is forbidden: exceeded quota: small'
+    said = 'Create Pod weather-1 in StatefulSet weather failed error: pods "weather-1" is forbidden: exceeded quota: small'
     story = observing(stateful(1), ordinals(OLD))
     story.see(at=30, workload=short, warnings=(kubernetes_event("FailedCreate", said, about=short),))
     assert story.causes["FailedCreate"].message == "pods are forbidden: exceeded quota: small"

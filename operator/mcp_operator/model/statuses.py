@@ -66,7 +66,7 @@ class MCPServerStatus(Model):
     updated_replicas: Count = Field(default=0, description="Instances of the newest pod template.")
     available_replicas: Count = Field(default=0, description="Instances that have been ready for minReadySeconds.")
     selector: Word = Field(description="Label selector of the instances, for HorizontalPodAutoscalers.")
-    target: Target | None = Field(default=None, description="What the Deployment was last told to become.")
+    target: Target | None = Field(default=None, description="What the workload was last told to become.")
     operation: Operation | None = Field(default=None, description="The open rollout or scale, null when none is.")
     causes: Annotated[tuple[Cause, ...], ListMap("id")] = Field(
         default=(), max_length=100, description="Troubles that are active now."

@@ -265,9 +265,9 @@ def _refused_creation(warnings: Iterable[Object], facts: Facts) -> Iterator[Trou
     created = max((each.pod["metadata"].get("creationTimestamp") or "" for each in facts.instances), default="")
     if newest is None or _seen(newest) < created:
         return
-    said = re.sub(r"^create Pod \S+ in StatefulSet \S+ failed error: ", "", newest.get("message") or "FailedCreate")
+    said = re.sub(r"^[Cc]reate Pod \S+ in StatefulSet \S+ failed error: ", "", newest.get("message") or "FailedCreate")
     said = re.sub(r'pods "[^"]*" is forbidden', "pods are forbidden", said)
-    yield Trouble(reason="FailedCreate", message=tidy(said), revision=facts.revision, urgency=Urgency.LASTS)
+    yield Trouble(reason="FailedCreate", message=tidy(said), urgency=Urgency.LASTS)
 
 
 def _is_overdue(facts: Facts, operation: Operation) -> bool:

@@ -221,6 +221,9 @@ class ContainerLog:
         """
         if answer.found:
             await self._start()
+        elif new and read.gone:  # a StatefulSet's next pod has the name of the one that is gone: this is its log
+            await self._finish(missing=True)
+            raise _RestartedError
         elif new:
             await self._check_whose(read)
             answer.accept_gap()
@@ -249,7 +252,7 @@ class ContainerLog:
 
     def _is_next(self, read: Read) -> bool:
         now = self._next()
-        return now is not None and now.run.id == read.run.id and now.previous == read.previous
+        return now is not None and (now.run.id, now.previous, now.gone) == (read.run.id, read.previous, read.gone)
 
     async def _is_in_previous(self, read: Read) -> bool:
         """Whether the last line told is in the log of the run before the newest, whatever the status says."""
