@@ -258,12 +258,6 @@ class MCPServerSpec(SpecModel):
     logs: LogsSpec = LogsSpec()
     """How the server's logs are told while somebody listens."""
 
-    @pydantic.model_validator(mode="after")
-    def _is_run_or_observed(self) -> Self:
-        if (self.image is None) == (self.workload_ref is None):
-            raise ValueError("must have either image or workloadRef")
-        return self
-
 
 class ObjectMeta(SpecModel):
     """The part of an object's metadata that the operator's pure rooms need."""
@@ -292,7 +286,10 @@ class MCPServer(SpecModel):
             InvalidSpecError: a field has a value that the CustomResourceDefinition of this version would have refused.
         """
         try:
-            return cls.model_validate(raw)
+            server = cls.model_validate(raw)
         except pydantic.ValidationError as error:
             first = error.errors(include_url=False)[0]
             raise InvalidSpecError(".".join(map(str, first["loc"])), f"{first['msg']}, not {first['input']!r:.100}") from None
+        if (server.spec.image is None) == (server.spec.workload_ref is None):
+            raise InvalidSpecError("spec", "must have either image or workloadRef")
+        return server

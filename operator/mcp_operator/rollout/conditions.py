@@ -121,6 +121,8 @@ def _available(made: _Maker, facts: Facts, *, stopped: bool) -> Condition:
     kind, counts = ConditionType.AVAILABLE, facts.counts
     if stopped:
         return made(kind, True, "Stopped", "no instances are wanted")
+    if facts.missing:
+        return made(kind, False, "TargetNotFound", facts.missing)
     message = f"{counts.available} of {instances(counts.desired)} available"
     enough = counts.available >= counts.desired - (facts.workload.max_unavailable if facts.workload else 0)
     return made(kind, enough, "MinimumReplicasAvailable" if enough else "MinimumReplicasUnavailable", message)
