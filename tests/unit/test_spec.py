@@ -48,7 +48,7 @@ def test_what_an_older_version_let_in_is_refused_by_field_and_value(path: str, v
 
 @pytest.mark.parametrize("spec", [{"image": None}, {"workloadRef": {"kind": "Deployment", "name": "weather"}}])
 def test_a_server_is_run_or_observed(spec: dict[str, object]) -> None:
-    with pytest.raises(InvalidSpecError, match="^spec: must have either image or workloadRef$"):
+    with pytest.raises(InvalidSpecError, match=r"^spec: must have either image or workloadRef$"):
         MCPServer.parse(mcpserver(spec=spec))
 
 
