@@ -116,3 +116,12 @@ async def test_of_a_workload_that_nobody_made_or_somebody_deleted_it_is_said_tha
         going["metadata"]["deletionTimestamp"] = "2026-11-23T09:00:00Z"
         api.put("deployments", going)
         await operator.tells("status", status="pending", message=GOING)
+
+
+async def test_what_is_not_read_yet_is_not_told_as_missing(api: FakeApi) -> None:
+    someones_deployment(api)
+    async with operating(api) as operator:
+        api.fail(500, plural="pods", watch=False, times=2)
+        api.put("mcpservers", observer("maps"))
+        await operator.tells("status", status="running")
+        assert [event["reason"] for event in await operator.told("status")] == ["Running"]
