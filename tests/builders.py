@@ -54,6 +54,13 @@ def mcpserver(name: str = "weather", *modifiers: Modifier, spec: Mapping[str, An
     )
 
 
+def observer(name: str = "weather", *modifiers: Modifier, of: Mapping[str, Any] | None = None, **spec: Any) -> Object:
+    """An MCPServer that observes a workload, by default the Deployment of its own name."""
+    reference = {"kind": of["kind"], "name": of["metadata"]["name"]} if of else {"kind": "Deployment", "name": name}
+    body = {"spec": {"workloadRef": reference, "replicas": 1, **spec}}
+    return _object("mcp-operator.dev/v1alpha1", "MCPServer", name, body, modifiers)
+
+
 def deployment(name: str = "weather", *modifiers: Modifier) -> Object:
     """The Deployment of the server of the same name: one instance wanted, nothing observed yet."""
     body = {
@@ -106,6 +113,28 @@ def autoscaler(name: str = "weather", *modifiers: Modifier, least: int = 1, most
         "status": {},
     }
     return _object("autoscaling/v2", "HorizontalPodAutoscaler", name, body, modifiers)
+
+
+def statefulset(name: str = "weather", *modifiers: Modifier) -> Object:
+    """Somebody else's StatefulSet: one instance wanted, nothing observed yet."""
+    body = {
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": {"app": name}},
+            "podManagementPolicy": "OrderedReady",
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": _template(name)["spec"]},
+        },
+        "status": {},
+    }
+    return _object("apps/v1", "StatefulSet", name, body, modifiers)
+
+
+def stateful_pod(name: str, revision: str, *modifiers: Modifier) -> Object:
+    """The pod `<StatefulSet>-<ordinal>` of a revision, just created; a later one of the same name has a UID of its own."""
+    parent = name.rpartition("-")[0]
+    identity = (uid(f"{name}/{revision}"), labelled({"app": parent, "controller-revision-hash": revision}))
+    return pod(name, having("metadata.labels", {}), owned_by(statefulset(parent)), *identity, *modifiers)
 
 
 def service(name: str = "weather", *modifiers: Modifier) -> Object:

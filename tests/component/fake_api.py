@@ -27,6 +27,7 @@ KINDS = {
     "mcpservers": ("mcp-operator.dev/v1alpha1", "MCPServer"),
     "mcpserverrollouts": ("mcp-operator.dev/v1alpha1", "MCPServerRollout"),
     "deployments": ("apps/v1", "Deployment"),
+    "statefulsets": ("apps/v1", "StatefulSet"),
     "replicasets": ("apps/v1", "ReplicaSet"),
     "horizontalpodautoscalers": ("autoscaling/v2", "HorizontalPodAutoscaler"),
     "services": ("v1", "Service"),

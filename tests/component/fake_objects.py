@@ -10,7 +10,9 @@ Object: TypeAlias = dict[str, Any]
 
 
 def admits_by(namespace: str | None, query: Mapping[str, str]) -> Callable[[Object], bool]:
-    labels = dict(part.split("=", 1) for part in query.get("labelSelector", "").split(",") if part)
+    parts = [part for part in query.get("labelSelector", "").split(",") if part]
+    labels = dict(part.split("=", 1) for part in parts if "!=" not in part)
+    other_labels = dict(part.split("!=", 1) for part in parts if "!=" in part)
     fields = dict(part.split("=", 1) for part in query.get("fieldSelector", "").split(",") if part)
 
     def admits(body: Object) -> bool:
@@ -18,6 +20,7 @@ def admits_by(namespace: str | None, query: Mapping[str, str]) -> Callable[[Obje
         return (
             namespace in {None, body["metadata"]["namespace"]}
             and all(have.get(name) == value for name, value in labels.items())
+            and all(have.get(name) != value for name, value in other_labels.items())
             and all(str(read_path(body, path)) == value for path, value in fields.items())
         )
 

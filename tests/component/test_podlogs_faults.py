@@ -329,6 +329,18 @@ async def test_a_pod_that_goes_while_its_log_is_cut_off_may_have_said_more() -> 
         await scene.tells("<started>", "one", "<ended, dropped>")
 
 
+async def test_the_log_of_a_later_pod_of_the_same_name_is_not_taken_for_that_of_the_one_that_is_gone() -> None:
+    async with followed() as scene:
+        await scene.api.down()
+        scene.kubelet.print("unheard")
+        scene.kubelet.runs.clear()
+        scene.kubelet.start()
+        scene.kubelet.print("said by the next one")
+        scene.forget()
+        await scene.api.up()
+        await scene.tells("<started>", "one", "<ended, dropped>")
+
+
 async def test_what_kubelet_remarks_is_no_line_and_the_log_goes_on() -> None:
     async with stage() as scene:
         scene.kubelet.start()

@@ -16,12 +16,12 @@ from local_cluster import Cluster
 from local_cluster.progress import step
 from local_images import build
 from tests.failures import FAILURES, HASTY
-from tests.recorder import cases
+from tests.recorder import cases, observing, stories
 from tests.recorder.stage import Kubectl, Stage
-from tests.recorder.stories import STORIES
 from tests.recorder.tables import DIRECTORY, Replay, Table
 
 ROOT = Path(__file__).parents[2]
+STORIES = {**stories.STORIES, **observing.STORIES}
 
 
 def main() -> int:

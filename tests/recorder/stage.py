@@ -24,6 +24,7 @@ from tests.recorder.tables import Json, Key, Replay, Table, patch, trimmed
 _WATCHED = {
     "MCPServer": "apis/mcp-operator.dev/v1alpha1/namespaces/{}/mcpservers?watch=1",
     "Deployment": "apis/apps/v1/namespaces/{}/deployments?watch=1",
+    "StatefulSet": "apis/apps/v1/namespaces/{}/statefulsets?watch=1",
     "ReplicaSet": "apis/apps/v1/namespaces/{}/replicasets?watch=1",
     "Pod": "api/v1/namespaces/{}/pods?watch=1",
     "Event": "api/v1/namespaces/{}/events?watch=1&fieldSelector=type%3DWarning",
@@ -64,6 +65,19 @@ class Stage:
         }
         self.run("apply", "--filename=-", stdin=json.dumps(manifest))
         self.reconcile()
+
+    def observe(self, workload: Mapping[str, Any], **spec: Any) -> None:
+        """Create a server that observes a workload called weather, and then somebody's workload of that name."""
+        manifest = {
+            "apiVersion": "mcp-operator.dev/v1alpha1",
+            "kind": "MCPServer",
+            "metadata": {"name": "weather"},
+            "spec": {"workloadRef": {"kind": workload["kind"], "name": "weather"}, **spec},
+        }
+        self.run("apply", "--filename=-", stdin=json.dumps(manifest))
+        self._watch(lambda state: state is not None, "server", within=10)
+        self._take(applied={"server_generation": 1, "deployment_generation": None})
+        self.run("apply", "--filename=-", stdin=json.dumps(workload))
 
     def edit(self, **spec: Any) -> None:
         """Change some fields of the server's spec; None takes one out."""

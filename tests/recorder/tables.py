@@ -20,15 +20,16 @@ from typing import Any, TypeAlias
 
 import yaml
 
+from mcp_operator.cluster.objects import observed_by
 from mcp_operator.model.causes import CauseState
 from mcp_operator.model.events import Event, KubernetesPayload, ProgressPayload, StatusPayload
 from mcp_operator.model.servers import ServerName
 from mcp_operator.rollout.evaluating import evaluate
-from mcp_operator.rollout.instances import REVISION_LABEL
+from mcp_operator.rollout.instances import REVISION_LABEL, STATEFUL_REVISION_LABEL
 from mcp_operator.rollout.observation import Applied, Observation
-from mcp_operator.rollout.reading import digest
 from mcp_operator.rollout.state import State
 from mcp_operator.rollout.telling import tell
+from mcp_operator.rollout.workloads import digest
 
 Json: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, str]
@@ -105,7 +106,8 @@ class Replay:
             name=name,
             uid=uid,
             server=server,
-            deployment=next(self._of("Deployment"), None),
+            observes=observed_by(server),
+            workload=next(self._of("StatefulSet"), None) or next(self._of("Deployment"), None),
             replica_sets=tuple(self._of("ReplicaSet")),
             pods=tuple(self._of("Pod")),
             warnings=tuple(self._of("Event")),
@@ -160,9 +162,13 @@ def merged(before: Mapping[str, Any], changes: Mapping[str, Any]) -> Json:
 # --- what is kept of an object ----------------------------------------------------------------------------------------------
 
 _KEPT: Mapping[str, Iterable[str]] = {
-    "MCPServer": ("spec.image", "spec.replicas", "spec.suspend"),
+    "MCPServer": ("spec.image", "spec.workloadRef", "spec.replicas", "spec.suspend", "spec.rollout.progressDeadlineSeconds"),
     "Deployment": (
         *(f"spec.{name}" for name in ("replicas", "paused", "strategy", "minReadySeconds", "progressDeadlineSeconds")),
+        *("spec.template", "status"),
+    ),
+    "StatefulSet": (
+        *(f"spec.{name}" for name in ("replicas", "updateStrategy", "minReadySeconds", "podManagementPolicy", "ordinals")),
         *("spec.template", "status"),
     ),
     "ReplicaSet": ("spec.replicas", "spec.template", "status.conditions"),
@@ -188,10 +194,11 @@ def trimmed(target: Mapping[str, Any]) -> Json:
     """What an evaluation reads of an object, with its kind and name in front."""
     kind, metadata = target["kind"], target["metadata"]
     kept: Json = {"kind": kind, "name": metadata["name"], "metadata": _fields(metadata, _METADATA)}
-    if kind in ("MCPServer", "Deployment"):
+    if kind in ("MCPServer", "Deployment", "StatefulSet"):
         kept["metadata"]["generation"] = metadata["generation"]
-    if revision := metadata.get("labels", {}).get("pod-template-hash"):
-        kept["metadata"]["labels"] = {"pod-template-hash": revision}
+    labels = metadata.get("labels", {})
+    if revisions := _fields(labels, (REVISION_LABEL, STATEFUL_REVISION_LABEL)):
+        kept["metadata"]["labels"] = revisions
     for path in _KEPT[kind]:
         *parents, name = path.split(".")
         source, place = target, kept

@@ -56,7 +56,7 @@ def whole(families: Families, uid: str = UID) -> Family:
 def told(family: Family) -> tuple[bool, bool, int, int, int]:
     return (
         family.server is not None,
-        family.deployment is not None,
+        family.workload is not None,
         len(family.replica_sets),
         len(family.pods),
         len(family.warnings),

@@ -12,7 +12,6 @@ from tests.builders import (
     created,
     deployment,
     having,
-    kubernetes_event,
     mcpserver,
     observed,
     pod,
@@ -166,14 +165,3 @@ def test_a_replica_set_that_is_refused_is_a_cause() -> None:
     assert story.causes["ReplicaSetCreateError"].message == "exceeded quota: count/replicasets.apps=0"
     story.see(at=10)
     assert story.status == "failed"
-
-
-def test_a_stateful_set_tells_refused_pods_in_warnings_alone() -> None:
-    about = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"namespace": "default", "name": "weather", "uid": "1"}}
-    message = 'create Pod weather-0 in StatefulSet weather failed error: pods "weather-0" is forbidden: exceeded quota: small'
-    refused = kubernetes_event("FailedCreate", message, having("lastTimestamp", at(1)), about=about)
-    story = Story()
-    story.see(at=1, server=mcpserver(), deployment=deployment("weather", observed(1)), warnings=(refused,))
-    assert story.causes["FailedCreate"].message.endswith("failed error: pods are forbidden: exceeded quota: small")
-    story.see(at=9, replica_sets=(replicaset(OLD),), pods=(pod(f"{OLD}-0"),))
-    assert story.causes == {}, "there is one now"

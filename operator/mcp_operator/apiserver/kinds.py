@@ -14,6 +14,9 @@ MANAGER = MANAGED_BY
 OURS = f"app.kubernetes.io/managed-by={MANAGED_BY}"
 """Label selector of the objects that we made, and of what controllers made of them."""
 
+NOT_OURS = f"app.kubernetes.io/managed-by!={MANAGED_BY}"
+"""Label selector of all others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -42,6 +45,7 @@ class Kind:
 MCP_SERVER = Kind(spec.API_VERSION, spec.KIND, spec.PLURAL)
 MCP_SERVER_ROLLOUT = Kind(spec.API_VERSION, records.KIND, records.PLURAL)
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets")
 SERVICE = Kind("v1", "Service", "services")
 REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
 POD = Kind("v1", "Pod", "pods")

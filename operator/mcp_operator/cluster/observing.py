@@ -29,7 +29,7 @@ from mcp_operator.rollout.observation import Applied, Observation
 from mcp_operator.rollout.restoring import restore
 from mcp_operator.rollout.state import State
 from mcp_operator.rollout.telling import tell
-from mcp_operator.workload.naming import endpoint, selector
+from mcp_operator.workload.naming import endpoint, selector, selector_of
 
 _CONCURRENCY = 16
 _LONGEST_BACKOFF = 5.0
@@ -41,6 +41,7 @@ class Observer:
     Args:
         applied: what the last reconciliation of a server came to, by UID.
         paces: how fast a server's earlier operations went, by its UID.
+        is_known: whether all is reflected that an MCPServer may speak of; one for which it isn't waits for `changed`.
         on_deleted: called with the UID once nothing is left of a server.
     """
 
@@ -55,6 +56,7 @@ class Observer:
         paces: Callable[[str], Paces],
         crashes: CrashReader,
         applied: Mapping[str, Applied],
+        is_known: Callable[[Object], bool],
         metrics: ClusterMetrics,
         on_deleted: Callable[[str], None],
     ) -> None:
@@ -66,6 +68,7 @@ class Observer:
         self._paces = paces
         self._crashes = crashes
         self._applied = applied
+        self._is_known = is_known
         self._metrics = metrics
         self._on_deleted = on_deleted
         self._states: dict[str, State] = {}
@@ -109,6 +112,8 @@ class Observer:
             if family.server is None and uid not in self._states:
                 self._forget(uid)  # gone before it was ever told
                 return
+            if family.server is not None and not self._is_known(family.server):
+                return
             await self._evaluate(family, observed)
         except Exception:
             if observed is not None:
@@ -124,7 +129,7 @@ class Observer:
             previous = restore(family.server)
         with self._metrics.evaluation_seconds.time():
             state = evaluate(self._observation(family), previous)
-        await self._report(family.server, previous, state)
+        await self._report(family, previous, state)
         self._states[family.uid] = state
         for event in tell(previous, state):
             await self._teller.tell(event, observed=observed)
@@ -145,7 +150,8 @@ class Observer:
             uid=family.uid,
             server=family.server,
             labels=self._families.labels(family.uid),
-            deployment=family.deployment,
+            observes=family.observes,
+            workload=family.workload,
             replica_sets=family.replica_sets,
             pods=family.pods,
             warnings=family.warnings,
@@ -155,14 +161,14 @@ class Observer:
             now=datetime.now(UTC),
         )
 
-    async def _report(self, server: Object | None, previous: State | None, state: State) -> None:
-        if server is None:
+    async def _report(self, family: Family, previous: State | None, state: State) -> None:
+        if family.server is None:
             return
-        status = _status(server, state)
+        status = _status(family, family.server, state)
         if _operation_id(previous) != _operation_id(state):
-            await self._reporter.persist(server, status)
+            await self._reporter.persist(family.server, status)
         else:
-            self._reporter.report(server, status)
+            self._reporter.report(family.server, status)
 
     def _forget(self, uid: str) -> None:
         self._queue.discard(uid)
@@ -176,7 +182,9 @@ def _operation_id(state: State | None) -> str | None:
     return state.operation.id if state is not None and state.operation is not None else None
 
 
-def _status(server: Object, state: State) -> MCPServerStatus:
+def _status(family: Family, server: Object, state: State) -> MCPServerStatus:
+    if family.observes is not None:
+        return status_of(state, selector=selector_of(family.workload), endpoint=None)
     try:
         parsed = MCPServer.parse(server)
     except InvalidSpecError:

@@ -99,6 +99,11 @@ class Reflector:
         return f"{self.kind.plural} of {place}" + (f" ({fields})" if fields else "")
 
     @property
+    def held(self) -> Mapping[str, Object]:
+        """What exists of this collection, by UID."""
+        return self._reflection.objects
+
+    @property
     def silent_seconds(self) -> float:
         """Time since the API server last said anything about this collection."""
         return time.monotonic() - self._heard

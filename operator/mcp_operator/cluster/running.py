@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from kubernetes.aio.client import Configuration
@@ -13,7 +14,18 @@ from prometheus_client import CollectorRegistry
 
 from mcp_operator.apiserver.connecting import Api
 from mcp_operator.apiserver.credentials import load_configuration
-from mcp_operator.apiserver.kinds import AUTOSCALER, DEPLOYMENT, EVENT, MCP_SERVER, MCP_SERVER_ROLLOUT, OURS, POD, REPLICA_SET, SERVICE, Kind
+from mcp_operator.apiserver.kinds import (
+    AUTOSCALER,
+    DEPLOYMENT,
+    EVENT,
+    MCP_SERVER,
+    MCP_SERVER_ROLLOUT,
+    OURS,
+    POD,
+    REPLICA_SET,
+    SERVICE,
+    Kind,
+)
 from mcp_operator.cluster.applying import Applier
 from mcp_operator.cluster.grouping import Families
 from mcp_operator.cluster.metrics import ClusterMetrics
@@ -30,6 +42,7 @@ from mcp_operator.cluster.records.holding import HeldRecords, compact
 from mcp_operator.cluster.records.keeping import RecordKeeper
 from mcp_operator.cluster.reflecting import Reflector, whole, with_managers_of_spec, without_managed_fields
 from mcp_operator.cluster.reporting import Reporter
+from mcp_operator.cluster.targeting import REFLECTED, Joint, Targets
 from mcp_operator.cluster.telling import Teller
 from mcp_operator.cluster.triggering import Trigger
 from mcp_operator.cluster.watching import Change
@@ -56,14 +69,19 @@ _REFLECTED: Sequence[tuple[Kind, Mapping[str, str]]] = (
     (EVENT, _warnings_about(REPLICA_SET)),
     (EVENT, _warnings_about(POD)),
 )
-_TRIMS: Mapping[Kind, Callable[[dict[str, Any]], Object]] = {
-    DEPLOYMENT: whole,
-    SERVICE: whole,
-    MCP_SERVER: with_managers_of_spec,
-}
-"""Where the managed fields are read: of children they tell drift, of servers who changed them."""
 _APPLIED = {DEPLOYMENT, SERVICE}
-"""What the operator writes."""
+"""What the operator writes: there the managed fields tell drift."""
+_ATTRIBUTED = {MCP_SERVER, DEPLOYMENT, STATEFUL_SET}
+"""Where they tell who scaled or changed a server."""
+_JOINT = {DEPLOYMENT, REPLICA_SET, POD}
+"""What two watches divide by our label, where a server observes a workload."""
+
+
+def _trim(kind: Kind, *, ours: bool) -> Callable[[dict[str, Any]], Object]:
+    """What is kept of an object of this kind."""
+    if ours and kind in _APPLIED:
+        return whole
+    return with_managers_of_spec if kind in _ATTRIBUTED else without_managed_fields
 
 
 class Cluster:
@@ -99,6 +117,14 @@ class Cluster:
         self._keeper = RecordKeeper(self._api, self.records, metrics=metrics)
         self._crashes = CrashReader(self._api, self._families, teller=teller, metrics=metrics)
         applied: dict[str, Applied] = {}
+        self._targets = Targets(
+            make=lambda namespace: [
+                self._reflector(kind, namespace, selectors, ours=False, metrics=metrics) for kind, selectors in REFLECTED
+            ],
+            on_change=partial(self._take, ours=False),
+            on_synced=self._look_at,
+        )
+        self._joint = Joint()
         self._observer = Observer(
             self._families,
             teller=teller,
@@ -108,6 +134,7 @@ class Cluster:
             paces=self.records.paces,
             crashes=self._crashes,
             applied=applied,
+            is_known=self._targets.known,
             metrics=metrics,
             on_deleted=self._reporter.forget,
         )
@@ -124,15 +151,7 @@ class Cluster:
         self._sampler = Sampler(self._families, api=self._api, teller=teller, metrics=SamplingMetrics(registry))
         self._trigger = Trigger(namespaces=namespaces, load=load, on_change=self._reconciler.server_changed, metrics=metrics)
         self._reflectors = [
-            Reflector(
-                self._api,
-                kind,
-                namespace,
-                selectors=selectors,
-                trim=_TRIMS.get(kind, without_managed_fields),
-                on_change=partial(self._take, kind),
-                metrics=metrics,
-            )
+            self._reflector(kind, namespace, selectors, ours=True, metrics=metrics)
             for namespace in namespaces or (None,)
             for kind, selectors in _REFLECTED
         ]
@@ -149,6 +168,19 @@ class Cluster:
             for namespace in namespaces or (None,)
         ]
         metrics.watch_silence(self._silence)
+
+    def _reflector(
+        self, kind: Kind, namespace: str | None, selectors: Mapping[str, str], *, ours: bool, metrics: ClusterMetrics
+    ) -> Reflector:
+        return Reflector(
+            self._api,
+            kind,
+            namespace,
+            selectors=selectors,
+            trim=_trim(kind, ours=ours),
+            on_change=partial(self._take, kind, ours=ours),
+            metrics=metrics,
+        )
 
     def synced(self) -> bool:
         """Whether the log tells of every server that existed when the operator started."""
@@ -173,6 +205,8 @@ class Cluster:
             tasks.create_task(self._keep_records(), name="keeping records")
             for reflector in self._reflectors:
                 await reflector.synced.wait()
+            tasks.create_task(self._targets.run(), name="reflecting workloads of others")
+            await self._targets.settled()
             tasks.create_task(self._observer.run(), name="observing")
             tasks.create_task(self._crashes.run(), name="reading last lines")
             tasks.create_task(self._reconciler.run(), name="reconciling")
@@ -180,26 +214,27 @@ class Cluster:
             tasks.create_task(self._sampler.run(), name="sampling")
             tasks.create_task(self._trigger.run(), name="triggering")
 
-    async def _keep_records(self) -> None:
-        """Keep records once those that exist are known; nothing else waits for them."""
-        for reflector in self._record_reflectors:
-            await reflector.synced.wait()
-        self.records.synced = True
-        await self._keeper.run()
+    def _take(self, kind: Kind, change: Change, *, ours: bool) -> None:
+        """Where all facts come in: sort the change into its family, and have whoever is concerned look.
 
-    def _take_record(self, change: Change) -> None:
-        uid = self.records.take(change)
-        if uid is not None:
-            self._keeper.changed(uid)
+        Args:
+            ours: whether a watch of the operator's own objects has told it, not one of a namespace's others.
+        """
+        joined = self._joint.take(change, ours=ours) if kind in _JOINT else change
+        if joined is not None:
+            self._sort(kind, joined)
 
-    def _take(self, kind: Kind, change: Change) -> None:
-        """Where all facts come in: sort the change into its family, and have whoever is concerned look."""
+    def _look_at(self, uid: str) -> None:
+        self._observer.changed(uid)
+
+    def _sort(self, kind: Kind, change: Change) -> None:
         for uid in self._families.take(kind, change):
             self._observer.changed(uid, observed=change.observed)
             self._logs.changed(uid)
             if kind in _APPLIED:
                 self._reconciler.child_changed(uid, change)
         if kind is MCP_SERVER:
+            self._targets.server_changed(change)
             self._sampler.changed(uid_of(change.object))
             metadata = change.object["metadata"]
             if change.new is None:
@@ -210,7 +245,7 @@ class Cluster:
     def _silence(self) -> Mapping[tuple[str, str], float]:
         """The longest silence by kind and namespace: several watches may follow one kind."""
         longest: dict[tuple[str, str], float] = defaultdict(float)
-        for reflector in (*self._reflectors, *self._record_reflectors):
+        for reflector in chain(self._reflectors, self._targets.reflectors, self._record_reflectors):
             key = (reflector.kind.name, reflector.namespace or "")
             longest[key] = max(longest[key], reflector.silent_seconds)
         return longest

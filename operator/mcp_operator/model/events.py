@@ -57,7 +57,8 @@ class StatusPayload(Model):
     message: str
     """The same as a sentence for people."""
     revision: str | None
-    """The pod-template-hash of the newest pod template, null before its ReplicaSet exists."""
+    """The newest pod template, as its pods are labelled with it: pod-template-hash, of a StatefulSet controller-revision-hash;
+    null before it has one."""
     operation: str | None
     """Id of the open operation."""
     by: Author | None = None
@@ -81,7 +82,7 @@ class RevisionProgress(Model):
     """The instances of one pod template within an operation."""
 
     revision: str
-    """pod-template-hash."""
+    """pod-template-hash, of a StatefulSet controller-revision-hash."""
     current: bool
     """Whether it is the template that the operation leads to."""
     instances: tuple[InstanceProgress, ...]

@@ -40,10 +40,10 @@ class InstanceStep(StrEnum):
 
 
 class Target(Model):
-    """What a server's Deployment was last told to become; another one starts, retargets or supersedes an operation."""
+    """What a server's workload was last told to become; another one starts, retargets or supersedes an operation."""
 
     template: Word
-    """Digest of the Deployment's UID and pod template: a Deployment that is made anew starts all over."""
+    """Digest of the workload's UID and pod template: a workload that is made anew starts all over."""
     desired: Count
     """Instances wanted."""
 

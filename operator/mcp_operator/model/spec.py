@@ -15,6 +15,7 @@ from mcp_operator.model.base import Object, SpecModel
 from mcp_operator.model.containers import Argument, Env, EnvFrom, ImagePullSecrets, ResourceRequirements
 from mcp_operator.model.schema import ANY_OBJECT, Rule, int_or_string, with_rules
 from mcp_operator.model.servers import ServerName
+from mcp_operator.model.workload_ref import WorkloadRef, rules
 
 GROUP: Final = "mcp-operator.dev"
 VERSION: Final = "v1alpha1"
@@ -168,7 +169,7 @@ class RolloutSpec(SpecModel):
     """Seconds for which a new instance must have been ready before it counts as available."""
     progress_deadline_seconds: Annotated[int, Field(ge=1, le=86400)] = 600
     """Seconds without progress after which a rollout or a scaling is told as failed. It goes on all the same, so that an edit
-    or a healed cause leads out of it."""
+    or a healed cause leads out of it. An observed Deployment has its own; for an observed StatefulSet this one counts."""
     drain_seconds: Annotated[int, Field(ge=0, le=3600)] = 0
     """Seconds for which an instance goes on serving after its end was decided, so that clients and load balancers notice
     before it stops. It then has another 30 seconds to stop by itself."""
@@ -224,10 +225,15 @@ class LogsSpec(SpecModel):
 
 
 class MCPServerSpec(SpecModel):
-    """What the server should be."""
+    """What the server should be, or which workload it is."""
 
-    image: Annotated[str, Field(max_length=1024), _IMAGE]
+    model_config = ConfigDict(json_schema_extra=with_rules(*rules()))
+
+    image: Annotated[str, Field(max_length=1024), _IMAGE] | None = None
     """Image of the MCP server: [registry[:port]/]repository[:tag][@digest]."""
+    workload_ref: WorkloadRef | None = None
+    """Instead of an image: a Deployment or StatefulSet of the same namespace that something else owns. It is observed, and never
+    written to; no Service is made. Fields that would change a pod can't be set beside it."""
     image_pull_policy: ImagePullPolicy | None = None
     """When the image is pulled. By default Always for the tag latest and for none, else IfNotPresent."""
     image_pull_secrets: ImagePullSecrets = ()
@@ -298,7 +304,10 @@ class MCPServer(SpecModel):
             InvalidSpecError: a field has a value that the CustomResourceDefinition of this version would have refused.
         """
         try:
-            return cls.model_validate(raw)
+            server = cls.model_validate(raw)
         except pydantic.ValidationError as error:
             first = error.errors(include_url=False)[0]
             raise InvalidSpecError(".".join(map(str, first["loc"])), f"{first['msg']}, not {first['input']!r:.100}") from None
+        if (server.spec.image is None) == (server.spec.workload_ref is None):
+            raise InvalidSpecError("spec", "must have either image or workloadRef")
+        return server

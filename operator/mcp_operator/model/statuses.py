@@ -69,7 +69,7 @@ class MCPServerStatus(Model):
     updated_replicas: Count = Field(default=0, description="Instances of the newest pod template.")
     available_replicas: Count = Field(default=0, description="Instances that have been ready for minReadySeconds.")
     selector: Word = Field(description="Label selector of the instances, for HorizontalPodAutoscalers.")
-    target: Target | None = Field(default=None, description="What the Deployment was last told to become.")
+    target: Target | None = Field(default=None, description="What the workload was last told to become.")
     operation: Operation | None = Field(default=None, description="The open rollout or scale, null when none is.")
     last_operations: Annotated[tuple[EndedOperation, ...], ListMap("id")] = Field(
         default=(), max_length=LAST_OPERATIONS, description="The rollouts and scalings that ended last, the newest first."

@@ -23,7 +23,13 @@ from mcp_operator.rollout.state import Authored, State
 from mcp_operator.rollout.wording import tidy
 
 _COUNT = frozenset({"replicas", "suspend"})
+_TEMPLATE = frozenset({"template"})
+"""Of a workload."""
 _NO_TEMPLATE = _COUNT | {"logs", "metrics"}
+
+_AUTOSCALER = "kube-controller-manager"
+_ROLLOUT = "kubectl-rollout"
+"""Of `kubectl rollout`: restart, undo, pause and resume."""
 
 _KINDS: Mapping[str, AuthorKind] = {
     "kubectl": AuthorKind.APPLY,
@@ -32,7 +38,7 @@ _KINDS: Mapping[str, AuthorKind] = {
     "kubectl-edit": AuthorKind.EDIT,
     "kubectl-patch": AuthorKind.PATCH,
     "kubectl-set": AuthorKind.SET,
-    "kubectl-rollout": AuthorKind.RESTART,
+    _ROLLOUT: AuthorKind.RESTART,
     "mcp-operator-cli": AuthorKind.RESTART,
     "helm": AuthorKind.HELM,
     "argocd-controller": AuthorKind.ARGO_CD,
@@ -40,38 +46,52 @@ _KINDS: Mapping[str, AuthorKind] = {
     "kustomize-controller": AuthorKind.FLUX,
     "helm-controller": AuthorKind.FLUX,
 }
-_AUTOSCALER = "kube-controller-manager"
 
 
-def attribute(server: Object | None, before: Authored | None) -> Authored | None:
-    """Who made the MCPServer's newest generation what it is; what it didn't change stays who made that.
+def attribute(observation: Observation, before: Authored | None) -> Authored | None:
+    """Who made the newest generation of what says how a server shall be: the MCPServer, or the workload that it names.
 
     Args:
         before: what was found for the generation seen before; None for a server that is seen for the first time.
     """
-    if server is None or (before is not None and before.generation == server["metadata"]["generation"]):
+    source = observation.server if observation.observes is None else observation.workload
+    if source is None:
         return before
-    spec, old = server["spec"], before.spec if before else {}
+    version = (source["metadata"]["uid"], source["metadata"]["generation"])
+    if before is not None and before.version == version:
+        return before
+    if before is not None and before.version[0] != version[0]:
+        before = None
+    spec, old = source["spec"], before.spec if before else {}
     changed = frozenset(field for field in {*spec, *old} if spec.get(field) != old.get(field))
-    entries = tuple(entry for entry in server["metadata"].get("managedFields") or () if entry.get("subresource") != "status")
-    known = before.managers if before else ()
+    pods = changed - _NO_TEMPLATE if observation.observes is None else changed & _TEMPLATE
+    entries = tuple(entry for entry in source["metadata"].get("managedFields") or () if entry.get("subresource") != "status")
     found = Authored(
-        generation=server["metadata"]["generation"],
+        version=version,
         spec=spec,
         managers=tuple(_identity(entry) for entry in entries),
         count=before.count if before else None,
         template=before.template if before else None,
     )
+    known = before.managers if before else ()
     if changed & _COUNT:
         author = _author(changed & _COUNT, entries, known)
         count = author.model_copy(update={"from_": _wanted(old) if old else None, "to": _wanted(spec)}) if author else None
         found = replace(found, count=count)
-    if changed - _NO_TEMPLATE:
-        author = _author(changed - _NO_TEMPLATE, entries, known)
-        if author and spec.get("image") != old.get("image"):
-            author = author.model_copy(update={"from_": old.get("image"), "to": spec.get("image")})
-        found = replace(found, template=author)
+    if pods:
+        author = _author(pods, entries, known)
+        found = replace(found, template=_of_template(author, old, spec) if author else None)
     return found
+
+
+def _of_template(author: Author, old: Object, spec: Object) -> Author:
+    """With the image before and now, if just one is another; `kubectl rollout` writes either a time of restart or old pods."""
+    before, now = _images(old), _images(spec)
+    changed = [name for name, image in now.items() if image != before.get(name)]
+    images = {"from_": before.get(changed[0]), "to": now[changed[0]]} if len(changed) == 1 else {}
+    restarts = _restarted_at(spec) not in (None, _restarted_at(old))
+    undone = {"kind": AuthorKind.UNDO} if author.manager == _ROLLOUT and not restarts else {}
+    return author.model_copy(update={**images, **undone})
 
 
 def credit(course: Course, facts: Facts, observation: Observation, previous: State | None, authored: Authored | None) -> Course:
@@ -114,8 +134,8 @@ def _starter(
     desired = facts.target.desired if facts.target else facts.wanted
     if operation.kind is OperationKind.SCALE:
         workload, from_ = facts.workload, previous.target.desired if previous and previous.target else None
-        if workload is not None and from_ == desired != workload.replicas and observation.deployment is not None:
-            by_hand = author_of_count(observation.deployment)
+        if workload is not None and from_ == desired != workload.replicas and observation.workload is not None:
+            by_hand = author_of_count(observation.workload)
             return by_hand.model_copy(update={"from_": desired, "to": workload.replicas}) if by_hand else None
         return _counting(authored, from_=from_, to=desired)
     author = authored.template if authored else None
@@ -170,6 +190,19 @@ def _owned(entry: Object) -> Mapping[str, Any]:
 
 def _identity(entry: Object) -> tuple[str | None, ...]:
     return tuple(entry.get(field) for field in ("manager", "operation", "subresource", "time"))
+
+
+def _images(spec: Mapping[str, Any]) -> Mapping[str, str | None]:
+    """The images of an MCPServer's or a workload's spec, by their containers."""
+    if "template" not in spec:
+        return {"": spec.get("image")}
+    return {each["name"]: each.get("image") for each in spec["template"].get("spec", {}).get("containers") or ()}
+
+
+def _restarted_at(spec: Mapping[str, Any]) -> str | None:
+    annotations = spec.get("template", {}).get("metadata", {}).get("annotations") or {}
+    time: str | None = annotations.get("kubectl.kubernetes.io/restartedAt")
+    return time
 
 
 def _wanted(spec: Mapping[str, Any]) -> int:

@@ -5,9 +5,9 @@
 
 from datetime import datetime, timedelta
 
-from mcp_operator.rollout.attributing import attribute, credit
 from mcp_operator.model.operations import EndedOperation
 from mcp_operator.model.statuses import LAST_OPERATIONS, Status
+from mcp_operator.rollout.attributing import attribute, credit
 from mcp_operator.rollout.conditions import conditions
 from mcp_operator.rollout.deciding import decide
 from mcp_operator.rollout.estimating import Paces, remaining_seconds, shape_of
@@ -30,7 +30,7 @@ def evaluate(observation: Observation, previous: State | None) -> State:
         previous: the state that the last evaluation came to (or that `restore` read); None for a server never seen before.
     """
     facts = read(observation, previous)
-    authored = attribute(observation.server, previous.authored if previous else None)
+    authored = attribute(observation, previous.authored if previous else None)
     course = credit(advance(facts, previous), facts, observation, previous, authored)
     troubles = find_troubles(observation, facts, course.operation)
     traced = trace(troubles, previous.causes if previous else (), facts)
@@ -46,7 +46,7 @@ def evaluate(observation: Observation, previous: State | None) -> State:
         reason=verdict.reason,
         message=verdict.message,
         counts=facts.counts,
-        conditions=conditions(facts, verdict, observation.applied, previous),
+        conditions=conditions(facts, verdict, observation.applied, previous, observes=observation.observes),
         target=course.target,
         operation=course.operation,
         ended=course.ended,

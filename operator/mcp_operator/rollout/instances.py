@@ -12,6 +12,9 @@ from mcp_operator.model.operations import InstanceStep
 REVISION_LABEL = "pod-template-hash"
 """Label by which the Deployment controller tells the pods of one template from those of another."""
 
+STATEFUL_REVISION_LABEL = "controller-revision-hash"
+"""The StatefulSet controller's."""
+
 NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
 """Reasons of a container's end that mean that its process couldn't be started at all."""
 
@@ -83,13 +86,13 @@ def parse_time(text: str) -> datetime:
 
 
 def _read(pod: Object, *, min_ready_seconds: int, now: datetime) -> Instance:
-    ready = conditions_of(pod).get("Ready", {})
+    ready, labels = conditions_of(pod).get("Ready", {}), pod["metadata"].get("labels") or {}
     ready_since = None
     if ready.get("status") == "True" and not _terminating(pod):
         ready_since = parse_time(ready["lastTransitionTime"]) if ready.get("lastTransitionTime") else now
     return Instance(
         name=pod["metadata"]["name"],
-        revision=pod["metadata"].get("labels", {}).get(REVISION_LABEL, ""),
+        revision=labels.get(STATEFUL_REVISION_LABEL) or labels.get(REVISION_LABEL, ""),
         step=_step(pod, ready_since, min_ready_seconds=min_ready_seconds, now=now),
         ready_since=ready_since,
         pod=pod,

@@ -6,6 +6,7 @@ from datetime import datetime
 from mcp_operator.model.base import Object
 from mcp_operator.model.labels import NO_LABELS, Labels
 from mcp_operator.model.servers import ServerName
+from mcp_operator.model.workload_ref import WorkloadKind, WorkloadRef
 from mcp_operator.rollout.estimating import Paces
 
 
@@ -29,7 +30,8 @@ class Applied:
 class Observation:
     """All that the API server holds about one server at one moment.
 
-    The children are those that the server owns: what belongs to another object of the same name is not among them.
+    The children are those that the server owns: what belongs to another object of the same name is not among them. Of a server
+    that observes a workload they are that workload's.
     """
 
     name: ServerName
@@ -39,7 +41,10 @@ class Observation:
     """The MCPServer; None once its object is gone."""
     labels: Labels = NO_LABELS
     """The MCPServer's; the last ones, once its object is gone."""
-    deployment: Object | None = None
+    observes: WorkloadRef | None = None
+    """What the MCPServer names instead of an image; None where it has a Deployment of its own."""
+    workload: Object | None = None
+    """The server's own Deployment, or the workload that it names."""
     replica_sets: tuple[Object, ...] = ()
     pods: tuple[Object, ...] = ()
     warnings: tuple[Object, ...] = ()
@@ -52,3 +57,7 @@ class Observation:
     """How fast the server's earlier operations went."""
     now: datetime
     """Aware, UTC."""
+
+    @property
+    def workload_kind(self) -> WorkloadKind:
+        return self.observes.kind if self.observes else WorkloadKind.DEPLOYMENT

@@ -49,6 +49,6 @@ def restore(server: Object) -> State | None:
             )
             for cause in told.causes
         ),
-        paused=told.reason == "Paused",
+        paused=told.reason in {"Paused", "OnDelete"},
         restored=True,
     )

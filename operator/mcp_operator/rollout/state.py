@@ -37,9 +37,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Authored:
-    """A generation of the MCPServer, and who made it what it is."""
+    """A generation of the MCPServer, or of the workload that it names, and who made it what it is."""
 
-    generation: int
+    version: tuple[str, int]
+    """UID and generation."""
     spec: Object
     managers: tuple[tuple[str | None, ...], ...]
     """Of each entry of its managed fields: manager, operation, subresource and time."""

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from mcp_operator.model.events import Event, Payload, ProgressPayload, StatusPayload
 from mcp_operator.model.operations import Operation, Outcome
 from mcp_operator.model.statuses import Condition, Status
-from mcp_operator.rollout.reading import digest
 from mcp_operator.rollout.state import State
+from mcp_operator.rollout.workloads import digest
 
 
 def tell(previous: State | None, current: State) -> tuple[Event, ...]:

@@ -32,7 +32,7 @@ class Traced:
 def trace(troubles: Iterable[Trouble], before: Iterable[ActiveCause], facts: Facts) -> Traced:
     """Continue the causes of the evaluation before with the troubles of this one."""
     known = {active.cause.id: active for active in before}
-    unproven = {instance.name: None for instance in unsettled(facts)}
+    unproven = {instance.name: instance.revision for instance in unsettled(facts)}
     showing: dict[str, list[Trouble]] = {}
     for trouble in troubles:
         showing.setdefault(trouble.cause, []).append(trouble)
@@ -41,8 +41,10 @@ def trace(troubles: Iterable[Trouble], before: Iterable[ActiveCause], facts: Fac
     for cause, earlier in known.items():
         if cause in showing:
             continue
-        # In the order of the instances' age; only of the current revision, for these alone are unsettled.
-        remaining = [name for name in unproven if name in earlier.instances]
+        # In the order of the instances' age; of the cause's revision, for a later one may have an instance of the same name.
+        remaining = [
+            name for name, revision in unproven.items() if name in earlier.instances and revision == earlier.cause.revision
+        ]
         if remaining:
             lingering = earlier.cause.model_copy(update={"instance": remaining[0], "count": len(remaining)})
             active.append(ActiveCause(lingering, frozenset(remaining), present=False))
@@ -64,7 +66,7 @@ def changes_at(traced: Traced, facts: Facts) -> tuple[datetime, ...]:
     return (*proofs, *lasts, *losses, *slow)
 
 
-def _continue(group: list[Trouble], earlier: ActiveCause | None, unproven: Mapping[str, None], now: datetime) -> ActiveCause:
+def _continue(group: list[Trouble], earlier: ActiveCause | None, unproven: Mapping[str, str], now: datetime) -> ActiveCause:
     first = group[0]
     since = earlier.cause.since if earlier else now
     names = {trouble.instance for trouble in group if trouble.instance}

@@ -20,9 +20,10 @@ from mcp_operator.rollout.instances import NEVER_RAN, Instance, conditions_of, p
 from mcp_operator.rollout.observation import Applied, Observation
 from mcp_operator.rollout.probing import FailedProbe, failing, killed_by
 from mcp_operator.rollout.progressing import overdue_at
-from mcp_operator.rollout.reading import Facts, digest
+from mcp_operator.rollout.reading import Facts
 from mcp_operator.rollout.warned import in_order, message_of, newest, seen_at, subject_of
 from mcp_operator.rollout.wording import tidy, word_of
+from mcp_operator.rollout.workloads import digest
 
 SETTLING_SECONDS = 10
 """How long an instance has to be ready before its trouble counts as over, where the server has no minReadySeconds."""
@@ -88,7 +89,9 @@ def find_troubles(observation: Observation, facts: Facts, operation: Operation |
     """
     if facts.going:
         return ()
-    refusals = (_refusal(facts.refusal),) if facts.refusal else ()
+    refusals: tuple[Trouble, ...] = (_refusal(facts.refusal),) if facts.refusal else ()
+    if facts.missing:
+        refusals += (Trouble(reason="TargetNotFound", message=tidy(facts.missing), urgency=Urgency.LASTS),)
     if not facts.wanted:
         return refusals
     of_instances = tuple(
@@ -96,7 +99,7 @@ def find_troubles(observation: Observation, facts: Facts, operation: Operation |
         for instance in unsettled(facts)
         for trouble in _instance_troubles(instance, observation.warnings, facts)
     )
-    creation = (*_creation_troubles(observation, facts, operation), *_losses(observation.pods, facts))
+    creation = (*_creation_troubles(observation, facts), *_losses(observation.pods, facts))
     special = (*refusals, *of_instances, *creation)
     if operation is None or not _is_overdue(facts, operation):
         return special
@@ -105,11 +108,15 @@ def find_troubles(observation: Observation, facts: Facts, operation: Operation |
 
 
 def unsettled(facts: Facts) -> tuple[Instance, ...]:
-    """Instances of the current revision that have yet to prove themselves by staying ready for a while."""
+    """Instances of the current revision that have yet to prove themselves by staying ready for a while.
+
+    Of a StatefulSet those of older revisions, too: they stay below its partition, and one in trouble holds up all that follow.
+    """
+    in_place = facts.workload is not None and facts.workload.in_place
     return tuple(
         instance
         for instance in facts.instances
-        if instance.revision == facts.revision
+        if (in_place or instance.revision == facts.revision)
         and not instance.terminating
         and not instance.ready_for(settling_seconds(facts), now=facts.now)
     )
@@ -285,7 +292,7 @@ def _volume_troubles(about: Iterable[Object]) -> Iterator[Trouble]:
         )
 
 
-def _creation_troubles(observation: Observation, facts: Facts, operation: Operation | None) -> Iterator[Trouble]:
+def _creation_troubles(observation: Observation, facts: Facts) -> Iterator[Trouble]:
     """Pods, or the ReplicaSet, that the API server refuses: quota, Pod Security, admission, a missing service account."""
     for replica_set in observation.replica_sets:
         failure = conditions_of(replica_set).get("ReplicaFailure", {})
@@ -295,21 +302,7 @@ def _creation_troubles(observation: Observation, facts: Facts, operation: Operat
     progressing = facts.workload.conditions.get("Progressing", {}) if facts.workload and facts.workload.observed else {}
     if progressing.get("status") == "False" and progressing.get("reason") == "ReplicaSetCreateError":
         yield _refused(progressing, {}, facts, otherwise="ReplicaSetCreateError")
-    yield from _refused_by_warning(observation.warnings, facts, operation)
-
-
-def _refused_by_warning(warnings: Iterable[Object], facts: Facts, operation: Operation | None) -> Iterator[Trouble]:
-    """The same of a StatefulSet, which has no condition for it: a warning since the operation began, while pods are missing."""
-    told = newest(
-        each
-        for each in warnings
-        if each.get("reason") == "FailedCreate" and each.get("involvedObject", {}).get("kind") == "StatefulSet"
-    )
-    seen = seen_at(told) if told else None
-    if told is None or seen is None or facts.counts.replicas >= facts.wanted:
-        return
-    if operation is None or seen >= operation.started_at.replace(microsecond=0):
-        yield _refused({"message": message_of(told)}, {}, facts, otherwise="FailedCreate")
+    yield from _refused_creation(observation.warnings, facts)
 
 
 def _refused(condition: Object, template: Object, facts: Facts, *, otherwise: str) -> Trouble:
@@ -339,6 +332,24 @@ def _lost_at(instance: Instance) -> datetime | None:
     """When the pod failed, as its conditions tell."""
     times = [each["lastTransitionTime"] for each in conditions_of(instance.pod).values() if each.get("lastTransitionTime")]
     return parse_time(max(times)) if times else None
+
+
+def _refused_creation(warnings: Iterable[Object], facts: Facts) -> Iterator[Trouble]:
+    """Pods of a StatefulSet that the API server refuses. It has no condition for that: only its warnings say so, and they stay.
+
+    One counts while instances are missing, and none has been created since.
+    """
+    workload = facts.workload
+    if workload is None or not workload.in_place or len(facts.instances) >= workload.replicas:
+        return
+    told = newest(each for each in warnings if subject_of(each) == workload.uid and each.get("reason") == "FailedCreate")
+    seen = seen_at(told) if told is not None else None
+    created = [parse_time(each.pod["metadata"]["creationTimestamp"]) for each in facts.instances]
+    if told is None or seen is None or any(seen < each for each in created):
+        return
+    said = re.sub(r"^[Cc]reate Pod \S+ in StatefulSet \S+ failed error: ", "", message_of(told) or "FailedCreate")
+    said = _FORBIDDEN_POD.sub("pods are forbidden", said)
+    yield Trouble(reason="FailedCreate", message=tidy(said), urgency=Urgency.LASTS)
 
 
 def _is_overdue(facts: Facts, operation: Operation) -> bool:

@@ -5,6 +5,7 @@
 
 from typing import Any, Final
 
+from mcp_operator.model.base import Object
 from mcp_operator.model.spec import API_VERSION, KIND, MCPServer
 
 MANAGED_BY: Final = "mcp-operator"
@@ -32,6 +33,22 @@ def selector_of_servers(*servers: str) -> str:
     """A label selector for the instances of some servers of one namespace, by their names."""
     instance = f"{_INSTANCE}={servers[0]}" if len(servers) == 1 else f"{_INSTANCE} in ({','.join(servers)})"
     return f"{_NAME}=mcp-server,{instance},{_MANAGED_BY}={MANAGED_BY}"
+
+
+def selector_of(workload: Object | None) -> str:
+    """The selector of a Deployment or StatefulSet as text; empty, which chooses nothing here, where there is none."""
+    chosen = workload["spec"].get("selector") or {} if workload is not None else {}
+    written = [f"{name}={value}" for name, value in (chosen.get("matchLabels") or {}).items()]
+    for expression in chosen.get("matchExpressions") or ():
+        key, values = expression["key"], ",".join(expression.get("values") or ())
+        match expression["operator"]:
+            case "Exists":
+                written.append(key)
+            case "DoesNotExist":
+                written.append(f"!{key}")
+            case operator:
+                written.append(f"{key} {operator.lower()} ({values})")
+    return ",".join(written)
 
 
 def endpoint(server: MCPServer) -> str:

@@ -245,6 +245,9 @@ class ContainerLog:
         """
         if answer.found:
             await self._start()
+        elif new and read.gone:  # a StatefulSet's next pod has the name of the one that is gone: this is its log
+            await self._finish(missing=True)
+            raise _RestartedError
         elif new:
             await self._check_whose(read)
             answer.accept_gap()
@@ -273,7 +276,7 @@ class ContainerLog:
 
     def _is_next(self, read: Read) -> bool:
         now = self._next()
-        return now is not None and now.run.id == read.run.id and now.previous == read.previous
+        return now is not None and (now.run.id, now.previous, now.gone) == (read.run.id, read.previous, read.gone)
 
     async def _has_last_line(self, read: Read, **query: str) -> bool:
         """Whether the last line told is in the log that the API server gives for this, whatever the status says."""

@@ -17,7 +17,7 @@ import pydantic
 
 from mcp_operator.apiserver.connecting import Api
 from mcp_operator.cluster.grouping import Families, Family
-from mcp_operator.cluster.objects import name_of, uid_of
+from mcp_operator.cluster.objects import name_of, observed_by, uid_of
 from mcp_operator.cluster.podmetrics.asking import TOGETHER_SECONDS, UsageReader, Usages
 from mcp_operator.cluster.podmetrics.metrics import SamplingMetrics
 from mcp_operator.cluster.podmetrics.rating import Rates, Sighting
@@ -32,6 +32,7 @@ from mcp_operator.model.events import Event, EventType, MetricsPayload
 from mcp_operator.model.servers import ServerName
 from mcp_operator.model.spec import InvalidSpecError, MCPServer, MetricsSpec
 from mcp_operator.rollout.instances import read_instances
+from mcp_operator.workload.naming import selector_of
 
 _CONCURRENCY: Final = 64
 _LONGEST_BACKOFF: Final = 5.0
@@ -141,7 +142,7 @@ class Sampler:
             return nothing(Missing(Reason.INVALID_SPEC, brief(str(error))), sampled_at=now)
         rates = self._rates.setdefault(uid_of(server), Rates())
         async with asyncio.TaskGroup() as tasks:
-            reading = tasks.create_task(self._usages.read(family.name, due_soon=self._due_soon))
+            reading = tasks.create_task(self._usage(family))
             scraping = tasks.create_task(self._scrapes(parsed, pods))
         usages, scrapes = reading.result(), scraping.result()
         seen = {pod["metadata"]["uid"]: _sighting(pod, scrapes[pod["metadata"]["name"]]) for pod in pods}
@@ -149,11 +150,18 @@ class Sampler:
         per_second = rates.take(seen, longest_seconds=longest)
         return summarise(list(_readings(pods, usages, scrapes, per_second)), sampled_at=now)
 
+    async def _usage(self, family: Family) -> Usages | Missing:
+        if family.observes is not None:
+            return await self._usages.ask(family.name.namespace, selector_of(family.workload))
+        return await self._usages.read(family.name, due_soon=self._due_soon)
+
     def _due_soon(self) -> Iterator[ServerName]:
-        """Servers that are sampled within the next second."""
+        """Servers with instances of our making that are sampled within the next second."""
         for uid in self._queue.due_within(TOGETHER_SECONDS):
             server = self._families.server(uid)
-            if server is not None and self._wanted(server) and self._seconds_to_next(server) <= TOGETHER_SECONDS:
+            if server is None or observed_by(server) is not None or not self._wanted(server):
+                continue
+            if self._seconds_to_next(server) <= TOGETHER_SECONDS:
                 yield name_of(server)
 
     async def _scrapes(self, server: MCPServer, pods: Sequence[Object]) -> Mapping[str, Scrape | Missing]:
