@@ -60,9 +60,9 @@ _HEADER = re.compile(
 _EDGE = r"(?<![A-Za-z0-9_-])"
 
 
-def _word(pattern: str, flags: re.RegexFlag = re.NOFLAG) -> re.Pattern[str]:
+def _word(pattern: str) -> re.Pattern[str]:
     """A secret that is a word of its own, known by how it begins."""
-    return re.compile(rf"{_EDGE}(?P<value>{pattern})", flags)
+    return re.compile(rf"{_EDGE}(?P<value>{pattern})")
 
 
 _LONG = r"(?=[A-Za-z_-]{0,255}\d)[A-Za-z0-9_-]{20,}+"
