@@ -21,19 +21,19 @@ from typing import Any
 from aiohttp import web
 from kubernetes.aio.client import Configuration
 
-from tests.component.fake_objects import CRD_GROUP, Object, admits_by, field_set, merge_patch, merged, resource, unversioned
+from tests.component.fake_objects import (
+    CRD_GROUP,
+    KINDS,
+    Object,
+    admits_by,
+    field_set,
+    merge_patch,
+    merged,
+    resource,
+    status_body,
+    unversioned,
+)
 
-KINDS = {
-    "mcpservers": ("mcp-operator.dev/v1alpha1", "MCPServer"),
-    "mcpserverrollouts": ("mcp-operator.dev/v1alpha1", "MCPServerRollout"),
-    "deployments": ("apps/v1", "Deployment"),
-    "statefulsets": ("apps/v1", "StatefulSet"),
-    "replicasets": ("apps/v1", "ReplicaSet"),
-    "horizontalpodautoscalers": ("autoscaling/v2", "HorizontalPodAutoscaler"),
-    "services": ("v1", "Service"),
-    "pods": ("v1", "Pod"),
-    "events": ("v1", "Event"),
-}
 _PATH = re.compile(
     r"/apis?/(?P<version>.+?)(/namespaces/(?P<namespace>[^/]+))?/(?P<plural>"
     + "|".join(KINDS)
@@ -335,7 +335,7 @@ class FakeApi:
         response = web.StreamResponse()
         await response.prepare(request)
         if since < self._oldest:
-            await response.write(_line("ERROR", _status_body(410, "Expired", "too old resource version")))
+            await response.write(_line("ERROR", status_body(410, "Expired", "too old resource version")))
             return response
         for version, kind, of, body in self._history:
             if version > since and of == plural and admits(body):
@@ -385,7 +385,7 @@ class FakeApi:
         if options["preconditions"]["uid"] != held["metadata"]["uid"]:
             return _status(409, "Conflict", "uid mismatch")
         self.remove(plural, namespace, name)
-        return web.json_response({"kind": "Status", "apiVersion": "v1", "status": "Success"})
+        return web.json_response(held)
 
     def _happened(self, kind: str, plural: str, body: Object) -> None:
         self._history.append((self._version, kind, plural, copy.deepcopy(body)))
@@ -439,17 +439,5 @@ def _line(kind: str, body: Object) -> bytes:
     return json.dumps({"type": kind, "object": body}).encode() + b"\n"
 
 
-def _status_body(status: int, reason: str, message: str, causes: Sequence[Object] = ()) -> Object:
-    body: Object = {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "status": "Failure",
-        "code": status,
-        "reason": reason,
-        "message": message,
-    }
-    return body | ({"details": {"causes": list(causes)}} if causes else {})
-
-
 def _status(status: int, reason: str, message: str, causes: Sequence[Object] = ()) -> web.Response:
-    return web.json_response(_status_body(status, reason, message, causes), status=status)
+    return web.json_response(status_body(status, reason, message, causes), status=status)

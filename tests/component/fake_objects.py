@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 Object: TypeAlias = dict[str, Any]
+
+KINDS = {
+    "mcpservers": ("mcp-operator.dev/v1alpha1", "MCPServer"),
+    "mcpserverrollouts": ("mcp-operator.dev/v1alpha1", "MCPServerRollout"),
+    "deployments": ("apps/v1", "Deployment"),
+    "statefulsets": ("apps/v1", "StatefulSet"),
+    "replicasets": ("apps/v1", "ReplicaSet"),
+    "horizontalpodautoscalers": ("autoscaling/v2", "HorizontalPodAutoscaler"),
+    "services": ("v1", "Service"),
+    "pods": ("v1", "Pod"),
+    "events": ("v1", "Event"),
+}
+"""API version and kind by plural: what the fake API server serves."""
 
 
 def admits_by(namespace: str | None, query: Mapping[str, str]) -> Callable[[Object], bool]:
@@ -75,6 +88,19 @@ def resource(plural: str, kind: str, *, namespaced: bool = True) -> Object:
         "namespaced": namespaced,
         "verbs": ["list", "watch", "patch"],
     }
+
+
+def status_body(status: int, reason: str, message: str, causes: Sequence[Object] = ()) -> Object:
+    """A metav1.Status of a failure."""
+    body: Object = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "status": "Failure",
+        "code": status,
+        "reason": reason,
+        "message": message,
+    }
+    return body | ({"details": {"causes": list(causes)}} if causes else {})
 
 
 CRD_GROUP = {"name": "apiextensions.k8s.io", "versions": [{"version": "v1"}], "preferredVersion": {"version": "v1"}}

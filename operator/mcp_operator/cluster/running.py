@@ -24,6 +24,7 @@ from mcp_operator.apiserver.kinds import (
     POD,
     REPLICA_SET,
     SERVICE,
+    STATEFUL_SET,
     Kind,
 )
 from mcp_operator.cluster.applying import Applier

@@ -171,7 +171,7 @@ def _rollouts() -> Part:
         "operationId": "listRollouts",
         "tags": ["servers"],
         "summary": "The records of a server's rollouts and scalings",
-        "description": "Who or what each changed, how long its parts took, what went wrong, how it ended: the newest first, the "
+        "description": "What each changed, how long its parts took, what went wrong, how it ended: the newest first, the "
         "one that is open among them. How many are kept is said by spec.rollout.historyLimit of the MCPServer.",
         "parameters": [path_id()],
         "responses": {
