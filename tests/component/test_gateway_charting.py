@@ -235,6 +235,8 @@ class TestAnswers:
     async def test_it_takes_a_place_among_the_streams(self, start_gateway: StartGateway) -> None:
         loopback = await start_gateway(max_streams_per_client=1)
         await loopback.tell(status(SERVER))
+        for _ in range(3):
+            await history(loopback)  # and gives it back
         async with loopback.subscribe("/api/events") as subscriber:
             await subscriber.next()
             code, problem = await loopback.get(PATH)

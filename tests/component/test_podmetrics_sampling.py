@@ -161,7 +161,7 @@ async def test_nothing_is_told_of_a_server_that_is_gone(stage: Stage) -> None:
         await gone.wait()
         return web.json_response({"items": []})
 
-    stage.apply(intervalSeconds=1)
+    uid = stage.apply(intervalSeconds=1)
     stage.api.away = slow
     with stage.listening(None):
         await asked.wait()
@@ -172,6 +172,7 @@ async def test_nothing_is_told_of_a_server_that_is_gone(stage: Stage) -> None:
         await stage.tells("barrier", samples=2)
     assert await stage.told() == []
     assert stage.asked("weather") == 1
+    assert uid not in stage.sampler._rates, "and nothing is kept of it"
 
 
 async def test_servers_that_begin_to_be_listened_to_together_are_not_read_in_the_same_tick(

@@ -121,7 +121,6 @@ class ChartHandlers:
         while True:
             async with self._turn:
                 batch = await self._log.read(position, selection, limit=_TURN_EVENTS)
-                await asyncio.sleep(0)
             if isinstance(batch, Gap):  # the server was forgotten meanwhile
                 break
             records += batch.records
