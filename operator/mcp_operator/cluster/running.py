@@ -215,6 +215,18 @@ class Cluster:
             tasks.create_task(self._sampler.run(), name="sampling")
             tasks.create_task(self._trigger.run(), name="triggering")
 
+    async def _keep_records(self) -> None:
+        """Keep records once those that exist are known; nothing else waits for them."""
+        for reflector in self._record_reflectors:
+            await reflector.synced.wait()
+        self.records.synced = True
+        await self._keeper.run()
+
+    def _take_record(self, change: Change) -> None:
+        uid = self.records.take(change)
+        if uid is not None:
+            self._keeper.changed(uid)
+
     def _take(self, kind: Kind, change: Change, *, ours: bool) -> None:
         """Where all facts come in: sort the change into its family, and have whoever is concerned look.
 
