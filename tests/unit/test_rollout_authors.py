@@ -19,11 +19,15 @@ from tests.builders import (
     having,
     mcpserver,
     observed,
+    observer,
     owned_by,
     pod,
     ready,
     replicaset,
+    stateful_pod,
+    statefulset,
     templated,
+    uid,
     written_by,
 )
 from tests.stories import Story
@@ -371,3 +375,105 @@ def test_a_scale_that_is_over_when_it_is_first_seen_still_names_who_asked_for_it
 
     [told] = [event.payload for event in story.step if isinstance(event.payload, StatusPayload)]
     assert (told.operation, told.by.kind if told.by else None) == (None, AuthorKind.SCALE)
+
+
+# --- workloads that a server observes ---------------------------------------------------------------------------------------
+
+CREATED_BY_KUBECTL = written_by("kubectl-create", "replicas", "template", time=at(0))
+RESTARTED = "spec.template.metadata.annotations"
+
+
+def observing(workload: Object) -> Story:
+    """A server that observes a workload of one instance, which runs."""
+    is_deployment, template = workload["kind"] == "Deployment", having("spec.template", workload["spec"]["template"])
+    story = Story()
+    story.see(
+        at=1,
+        server=observer(of=workload),
+        workload=workload,
+        replica_sets=(replicaset("weather-7d4b9", created(at(0)), template),) if is_deployment else (),
+        pods=(pod("weather-7d4b9-a", ready(at(1))) if is_deployment else stateful_pod("weather-0", "7d4b9", ready(at(1))),),
+    )
+    assert story.status == "running"
+    return story
+
+
+def somebody_s(kind: str, number: int, *modifiers: Modifier) -> Object:
+    """Somebody else's Deployment or StatefulSet in its so many-th generation."""
+    done = (generation(number), observed(number), counting(wanted=1, updated=1, ready=1, available=1))
+    if kind == "Deployment":
+        return deployment("weather", having("metadata.ownerReferences", []), *done, *modifiers)
+    revisions = (having("status.updateRevision", "7d4b9"), having("status.currentRevision", "7d4b9"))
+    return statefulset("weather", *done, *revisions, *modifiers)
+
+
+def restarted(time: str) -> Modifier:
+    return having(RESTARTED, {"kubectl.kubernetes.io/restartedAt": time})
+
+
+CHANGES: list[tuple[str, tuple[Modifier, ...], tuple[Modifier, ...], AuthorKind, str]] = [
+    ("set image", (), (templated(image=NEXT), written_by("kubectl-set", "template", time=at(9))), AuthorKind.SET, "kubectl-set"),
+    (
+        "rollout restart",
+        (),
+        (restarted(at(9)), written_by("kubectl-rollout", "template", time=at(9))),
+        AuthorKind.RESTART,
+        "kubectl-rollout",
+    ),
+    (
+        "rollout undo of an image",
+        (templated(image=NEXT),),
+        (written_by("kubectl-rollout", "template", time=at(9)),),
+        AuthorKind.UNDO,
+        "kubectl-rollout",
+    ),
+    ("helm upgrade", (), (templated(image=NEXT), written_by("helm", "template", time=at(9))), AuthorKind.HELM, "helm"),
+]
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
+@pytest.mark.parametrize(("before", "after", "by", "manager"), [row[1:] for row in CHANGES], ids=[row[0] for row in CHANGES])
+def test_who_changed_the_pods_of_an_observed_workload_is_named(
+    kind: str, before: tuple[Modifier, ...], after: tuple[Modifier, ...], by: AuthorKind, manager: str
+) -> None:
+    story = observing(somebody_s(kind, 1, CREATED_BY_KUBECTL, *before))
+
+    story.see(at=10, workload=somebody_s(kind, 2, CREATED_BY_KUBECTL, *after))
+
+    told = story.state.by
+    assert told is not None
+    assert (told.kind, told.manager) == (by, manager)
+
+
+def test_an_undone_restart_left_no_owner_and_is_an_undo_all_the_same() -> None:
+    story = observing(somebody_s("Deployment", 1, CREATED_BY_KUBECTL, restarted(at(-9))))
+    earlier = replicaset("weather-5c6f8", created(at(-60)))
+    story.see(at=5, replica_sets=(*story.observation.replica_sets, earlier))
+
+    story.see(at=10, workload=somebody_s("Deployment", 2, CREATED_BY_KUBECTL))
+
+    told = story.state.by
+    assert told == Author(kind=AuthorKind.UNDO)
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
+def test_who_scaled_an_observed_workload_is_named(kind: str) -> None:
+    scaled = (having("spec.replicas", 3), written_by("kube-controller-manager", "replicas", subresource="scale"))
+    story = observing(somebody_s(kind, 1, CREATED_BY_KUBECTL))
+    story.see(at=5, autoscalers=(decided(1, cpu=20),))
+
+    story.see(at=10, workload=somebody_s(kind, 2, *scaled))
+
+    told = story.state.by
+    assert told is not None
+    assert (told.kind, told.from_, told.to, told.hpa.name if told.hpa else None) == (AuthorKind.HPA, 1, 3, "weather")
+
+
+def test_who_wrote_a_workload_that_is_gone_did_not_make_the_next_one_of_its_name() -> None:
+    story = observing(somebody_s("Deployment", 1, written_by("helm", "replicas", "template", time=at(0))))
+
+    story.see(at=10, workload=somebody_s("Deployment", 1, uid("another"), CREATED_BY_KUBECTL), replica_sets=(), pods=())
+
+    told = story.state.by
+    assert told is not None
+    assert (told.kind, told.manager) == (AuthorKind.CREATE, "kubectl-create")
