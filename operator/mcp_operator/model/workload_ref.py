@@ -74,7 +74,7 @@ _DEFAULT: Final[Mapping[str, tuple[str, str]]] = {
                 "self.rollout.drainSeconds == 0",
             )
         ),
-        "leave out all but progressDeadlineSeconds: how instances are replaced stands in the workload",
+        "leave out all but progressDeadlineSeconds and historyLimit: how instances are replaced stands in the workload",
     ),
 }
 
