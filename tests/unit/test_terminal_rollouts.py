@@ -89,7 +89,7 @@ def test_the_table_has_a_line_for_each() -> None:
 
 
 def test_what_a_hpa_did_is_named_after_it() -> None:
-    assert "hpa weather" in table(record(by={"manager": "kube-controller-manager", "hpa": {"name": "weather"}}))[1]
+    assert "autoscaler weather" in table(record(by={"manager": "kube-controller-manager", "hpa": {"name": "weather"}}))[1]
 
 
 def test_the_timeline_has_a_bar_for_each_instance_in_the_order_of_their_creation() -> None:

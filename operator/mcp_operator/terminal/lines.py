@@ -16,6 +16,7 @@ from mcp_operator.model.events import LogLevel
 from mcp_operator.model.statuses import Status
 from mcp_operator.terminal.values import (
     EventJson,
+    author,
     figure,
     harmless,
     instances,
@@ -124,13 +125,8 @@ def status_line(event: EventJson, heading: Heading) -> Line:
 
 def author_line(by: EventJson, heading: Heading) -> Line:
     """Who started an operation: `by kubectl (scale), 1 → 3`."""
-    hpa, kind = object_of(by, "hpa"), text_of(by, "kind")
-    manager = text_of(by, "manager", otherwise=kind)
-    who = manager if kind in (manager, "other") else f"{manager} ({kind})"
-    if hpa:
-        who = f"autoscaler {text_of(hpa, 'name')}"
-        who += f" of {text_of(hpa, 'owner')}" if hpa.get("owner") is not None else ""
-    said = [f"by {who}"]
+    hpa = object_of(by, "hpa")
+    said = [f"by {author(by)}"]
     if by.get("to") is not None:
         said.append(f"{text_of(by, 'from', otherwise='')} → {text_of(by, 'to')}".strip())
     told = (metric for metric in items_of(hpa, "metrics") if metric.get("current") is not None)

@@ -14,6 +14,7 @@ from mcp_operator.terminal.values import (
     NOTHING,
     EventJson,
     age,
+    author,
     figure,
     items_of,
     number_of,
@@ -88,7 +89,7 @@ def _row(record: EventJson, *, now: datetime) -> Sequence[Text]:
         Text(text_of(record, "kind")),
         Text(text_of(record, "revision")),
         Text(_change(record)),
-        Text(_initiator(record)),
+        Text(author(object_of(record, "by"))),
         Text(f"{age(time_of(record, 'startedAt'), now=now)} ago"),
         Text(_duration(record, now=now)),
         _outcome(record),
@@ -106,7 +107,7 @@ def _overview(record: EventJson, *, now: datetime) -> Iterator[Text]:
         "took": _duration(record, now=now),
         "instances": _change(record),
         "revision": text_of(record, "revision"),
-        "by": _initiator(record),
+        "by": author(object_of(record, "by")),
         "id": text_of(record, "id"),
     }
     yield from columns([[Text(f"  {name}", DIM), Text(value)] for name, value in facts.items()])
@@ -225,12 +226,6 @@ def _duration(record: EventJson, *, now: datetime) -> str:
 
 def _change(record: EventJson) -> str:
     return f"{text_of(record, 'before')} → {text_of(record, 'desired')}"
-
-
-def _initiator(record: EventJson) -> str:
-    by = object_of(record, "by")
-    hpa = object_of(by, "hpa")
-    return f"hpa {text_of(hpa, 'name')}" if hpa else text_of(by, "manager")
 
 
 def _seconds(seconds: float | None) -> str:
