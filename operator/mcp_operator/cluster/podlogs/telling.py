@@ -47,7 +47,7 @@ def wants_always(server: Object | None) -> bool:
 
     It is asked about thousands of servers at a time, so their specs aren't read as a whole.
     """
-    logs = server["spec"].get("logs") if server is not None else None
+    logs = ((server or {}).get("spec") or {}).get("logs")
     return logs is not None and logs.get("follow") == LogFollow.ALWAYS
 
 
