@@ -29,6 +29,10 @@ KEY = ["-----BEGIN PRIVATE KEY-----", PEM, "  AbCd+/==", "-----END PRIVATE KEY--
 REDACTED = [
     # By a name before them; `…` stands for the mark.
     ("password=hunter2", "password=…"),
+    ("{'user': ['bob'], 'password': ['hunter2']}", "{'user': ['bob'], 'password': ['…']}"),
+    ("map[password:[hunter2] user:[bob]]", "map[password:… user:[bob]]"),
+    ("map[Authorization:[Basic dXNlcjpwYXNz] Accept:[*/*]]", "map[Authorization:[Basic …] Accept:[*/*]]"),
+    ("(b'authorization', b'Basic dXNlcjpwYXNz')", "(b'authorization', b'Basic …')"),
     ("DB_PASSWORD=hunter2 DB_HOST=db", "DB_PASSWORD=… DB_HOST=db"),
     ("dbPassword: hunter2", "dbPassword: …"),
     ("connecting with password 'x' and password='hunter two'", "connecting with password 'x' and password='…'"),
@@ -148,6 +152,7 @@ FIELDS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"token": "short"}, {"token": "short"}),
     ({"error": "401 for https://u:p@host/"}, {"error": f"401 for https://u:{MARK}@host/"}),
     ({"key": "berlin", "keys": ["a"]}, {"key": "berlin", "keys": ["a"]}),
+    ({"password": {"value": "hunter2"}}, {"password": {"value": MARK}}),
 ]  # fmt: skip
 
 
@@ -157,9 +162,15 @@ def test_of_a_json_line_a_field_is_redacted_by_its_name_too(fields: dict[str, An
     assert (parsed.level, parsed.msg, parsed.fields) == ("error", "no", told)
 
 
+@pytest.mark.parametrize("fields", [{"password": ["hunter2"]}, {"cookie": "abc123secretvalue"}, {"authorization": "hunter2"}])
+def test_a_json_line_without_a_message_is_redacted_by_the_names_of_its_fields(fields: dict[str, Any]) -> None:
+    said = parse(json.dumps(fields), LogFormat.AUTO, redacted=True).msg
+    assert json.loads(said) == {name: [MARK] if isinstance(value, list) else MARK for name, value in fields.items()}
+
+
 def test_a_json_line_without_a_message_is_redacted_as_it_is() -> None:
     parsed = parse('{"user":"bob","password":"hun\\"ter2","url":"http:\\/\\/u:p@h"}', LogFormat.AUTO, redacted=True)
-    assert parsed.msg == f'{{"user":"bob","password":"{MARK}","url":"http:\\/\\/u:p@h"}}'
+    assert parsed.msg == f'{{"user":"bob","password":"{MARK}","url":"http://u:{MARK}@h"}}'
     assert parsed.fields == {"user": "bob", "password": MARK, "url": f"http://u:{MARK}@h"}
 
 

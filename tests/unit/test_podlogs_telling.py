@@ -21,7 +21,7 @@ ORIGIN = Origin(
 def test_a_line_is_told_with_its_origin_and_its_place() -> None:
     line = Line(TIME, '{"level": "warn", "msg": "late", "ms": 12}', truncated=False)
     event = tell_line(ORIGIN, line, nth=2, spec=LogsSpec(), interpreter=Interpreter())
-    assert (event.server, event.uid, event.key) == (ORIGIN.server, "server-uid", f"pod-uid/mcp/{TIME}/2")
+    assert (event.server, event.uid, event.key) == (ORIGIN.server, "server-uid", f"server-uid/pod-uid/mcp/{TIME}/2")
     assert fields_of(event) == {
         "level": "warn",
         "msg": "late",

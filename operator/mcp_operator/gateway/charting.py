@@ -92,9 +92,9 @@ class ChartHandlers:
         server = current(await self._log.snapshot(selection))
         if server is None or server.deleted:
             raise unknown_server(server_id)
-        now = datetime.now(UTC)
-        begin = _begin(since, now)
+        begin = _begin(since, datetime.now(UTC))
         records, dropped, cursor = await self._read(begin, Selection(types=_METRICS, uid=server.uid))
+        now = datetime.now(UTC)
         chart = _Chart(len(records), points)
         for start in range(0, len(records), _TURN_EVENTS):
             async with self._turn:
@@ -104,7 +104,7 @@ class ChartHandlers:
         history = {
             "server": str(server.server),
             "uid": server.uid,
-            "from": timestamp(begin or chart.first or now),
+            "from": timestamp(min(begin or chart.first or now, now)),
             "to": timestamp(now),
             "sliceSeconds": chart.slice_seconds,
             "points": chart.points(),

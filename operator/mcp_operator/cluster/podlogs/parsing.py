@@ -122,12 +122,21 @@ def _parse_record(text: str, record: dict[str, Any], *, redacted: bool) -> Parse
     level_key, level = _level_of_record(record, keys)
     message_key = next((keys[key] for key in _MESSAGE_KEYS if key in keys and isinstance(record[keys[key]], str)), None)
     said = text if message_key is None else record[message_key]
-    msg, cut = _cut(redact(said) if redacted else said)
+    if redacted:
+        said = _without_secrets(record, text) if message_key is None else redact(said)
+    msg, cut = _cut(said)
     others = {key: _tidy(value, _DEEPEST) for key, value in record.items() if key not in (level_key, message_key)}
     if redacted:
         others = redact_value(others)
     fields = others if len(text) <= _SURELY_SMALL else _fitting(others)
     return Parsed(level=level, msg=msg, fields=fields, truncated=cut or len(fields) < len(others))
+
+
+def _without_secrets(record: dict[str, Any], text: str) -> str:
+    """A record as the line that it was, or, if it has secrets, as one without them: the names of its fields tell most."""
+    whole = _tidy(record, _DEEPEST)
+    harmless = redact_value(whole)
+    return text if harmless == whole else json.dumps(harmless, ensure_ascii=False, separators=(",", ":"))
 
 
 def _level_of_record(record: Mapping[str, Any], keys: Mapping[str, str]) -> tuple[str | None, LogLevel]:

@@ -252,6 +252,7 @@ class ContainerLog:
             await self._check_whose(read)
             answer.accept_gap()
             self._missing = True
+            self._interpreter = Interpreter()
             await self._start()
         for line in new:
             await self._tell(line)

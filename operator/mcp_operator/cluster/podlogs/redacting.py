@@ -33,8 +33,8 @@ _WEAK = r"(?<!progress)(?<!progress_)(?<!page)(?<!page_)(?<!next)(?<!next_)token
 _NAME = re.compile(rf"(?:{_STRONG}|(?P<weak>{_WEAK})|authorization|cookie)\Z", re.IGNORECASE)
 
 _NO_SECRET = re.compile(
-    r"(?:true|false|yes|no|none|null|nil|undefined|(?:un)?set|empty|missing|invalid|\*+|x+|\.+|[\[({]\w*[\])}]?|<[\w -]*>"
-    r"|\$[{(].*)?",
+    r"(?:[\[({]?(?:true|false|yes|no|none|null|nil|undefined|(?:un)?set|empty|missing|invalid|hidden|masked|filtered|redacted"
+    r"|secret|\*+|x+|\.+)?[\])}]?|<[\w -]*>|\$[{(].*)",
     re.IGNORECASE | re.DOTALL,
 )
 _OPAQUE = re.compile(r"(?=[^\d\s]{0,200}\d)\S{8}|\S{32}")
@@ -44,7 +44,7 @@ _VALUE = (
     r"(?:\\\"(?P<escaped>(?:[^\"\\]++|\\[^\"])*+)|\"(?P<quoted>(?:[^\"\\]++|\\.)*+)|'(?P<single>[^']*+)"
     r"|(?P<bare>[^\s,;&\"'\\]++))"
 )
-_BY = r"\\?[\"']?(?:\s{0,3}(?P<colon>:)(?P<space>\s{0,3})|\s{1,3}=>?\s{0,3}|=>?)"
+_BY = r"\\?[\"']?(?:\s{0,3}(?P<colon>:)(?P<space>\s{0,3})|\s{1,3}=>?\s{0,3}|=>?)(?:[\[({]\s?(?=\\?[\"']))?"
 
 
 def _assigned_to(names: str) -> re.Pattern[str]:
@@ -53,7 +53,7 @@ def _assigned_to(names: str) -> re.Pattern[str]:
 
 _TO_STRONG, _TO_WEAK = _assigned_to(_STRONG), _assigned_to(_WEAK)
 _HEADER = re.compile(
-    r"authorization\\?[\"']?\s{0,3}[:=]\s{0,3}\\?[\"']?"
+    r"authorization\\?[\"']?\s{0,3}[:=,]\s{0,3}[\[(]?(?:b(?=[\"']))?\\?[\"']?"
     r"(?:(?:(?:bearer|basic|digest|token|apikey|negotiate)\s{1,3})(?!\[redacted)(?P<value>[^\s\"'\\;}\]]++)|(?P<other>[^\s\"'\\;}\]]++))",
     re.IGNORECASE,
 )
@@ -134,7 +134,8 @@ def redact_value(value: Any, *, name: str = "") -> Any:
     """A value of a JSON line without its secrets, which are also known by the name of the field that they stand in."""
     match value:
         case dict():
-            return {key: redact_value(inner, name=key) for key, inner in value.items()}
+            secret = _kind_of_name(name[-_LONGEST_NAME:]) == "strong"
+            return {key: redact_value(inner, name=name if secret and not _is_name(key) else key) for key, inner in value.items()}
         case list():
             return [redact_value(inner, name=name) for inner in value]
         case bool() | None:
@@ -168,6 +169,11 @@ def _kind_of_name(name: str) -> str | None:
     """`strong`, `weak`, or None for a name that says nothing about its value."""
     found = _NAME.search(name)
     return None if found is None else "weak" if found["weak"] else "strong"
+
+
+def _is_name(name: str) -> bool:
+    """Whether a field's name says something about its value."""
+    return _kind_of_name(name[-_LONGEST_NAME:]) is not None
 
 
 def _is_secret(name: str, value: str) -> bool:

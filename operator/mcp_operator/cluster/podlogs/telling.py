@@ -102,7 +102,7 @@ def tell_ended(origin: Origin, *, why: str, dropped: bool, key: str) -> Event:
 
 
 def _line_key(origin: Origin, line: Line, nth: int) -> str:
-    return f"{origin.pod_uid}/{origin.container}/{line.timestamp}/{nth}"
+    return f"{origin.uid}/{origin.pod_uid}/{origin.container}/{line.timestamp}/{nth}"
 
 
 def _payload(
@@ -140,7 +140,7 @@ def _marker(origin: Origin, follow: Follow, msg: str, *, dropped: bool, key: str
         follow=follow,
         dropped=dropped,
     )
-    return _event(origin, f"{origin.pod_uid}/{origin.container}/{follow.value}/{key}", payload)
+    return _event(origin, f"{origin.uid}/{origin.pod_uid}/{origin.container}/{follow.value}/{key}", payload)
 
 
 def _event(origin: Origin, key: str, payload: LogPayload) -> Event:

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import pydantic
@@ -151,17 +152,21 @@ class Sampler:
         return summarise(list(_readings(pods, usages, scrapes, per_second)), sampled_at=now)
 
     async def _usage(self, family: Family) -> Usages | Missing:
-        if family.observes is not None:
-            return await self._usages.ask(family.name.namespace, selector_of(family.workload))
-        return await self._usages.read(family.name, due_soon=self._due_soon)
+        namespace = family.name.namespace
+        if family.observes is None:
+            return await self._usages.read(family.name, due_soon=partial(self._due_soon, namespace))
+        if family.workload is None:  # its pods are on their way out
+            return {}
+        return await self._usages.ask(namespace, selector_of(family.workload))
 
-    def _due_soon(self) -> Iterator[ServerName]:
-        """Servers with instances of our making that are sampled within the next second."""
+    def _due_soon(self, namespace: str) -> Iterator[ServerName]:
+        """Servers of a namespace, with instances of our making, that are sampled within the next second."""
         for uid in self._queue.due_within(TOGETHER_SECONDS):
             server = self._families.server(uid)
-            if server is None or observed_by(server) is not None or not self._wanted(server):
+            if server is None or server["metadata"]["namespace"] != namespace:
                 continue
-            if self._seconds_to_next(server) <= TOGETHER_SECONDS:
+            due = observed_by(server) is None and self._wanted(server) and self._seconds_to_next(server) <= TOGETHER_SECONDS
+            if due:
                 yield name_of(server)
 
     async def _scrapes(self, server: MCPServer, pods: Sequence[Object]) -> Mapping[str, Scrape | Missing]:
