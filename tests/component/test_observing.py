@@ -95,7 +95,7 @@ async def test_a_namespace_is_reflected_while_a_server_observes_a_workload_there
         for name, of in (("front", statefulset("maps")), ("maps", None)):
             api.put("mcpservers", observer(name, of=of))
             await operator.tells("status", server=f"default/{name}", status="running")
-        assert api.watching("statefulsets") == 1
+        await until(lambda: api.watching("statefulsets") == 1)
         api.remove("mcpservers", "default", "front")
         await operator.tells("status", server="default/front", status="deleted")
         assert api.watching("statefulsets") == 1

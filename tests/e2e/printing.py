@@ -35,6 +35,8 @@ class Kubectl:
         cluster = installed.cluster
         self._argv = [str(cluster.kubectl), f"--kubeconfig={cluster.kubeconfig}", f"--namespace={user.namespace}"]
         self._argv += ["logs", "--timestamps", instance, f"--container={container}"]
+        self.reads = asyncio.Event()
+        """Set once kubelet has given the first lines."""
 
     async def printed(self, *options: str) -> list[Printed]:
         """All that was printed until now; nothing once the instance is gone."""
@@ -52,7 +54,12 @@ class Kubectl:
 
     async def _run(self, *options: str) -> list[Printed]:
         process = await asyncio.create_subprocess_exec(*self._argv, *options, stdout=PIPE, stderr=DEVNULL)
-        content, _ = await asyncio.wait_for(process.communicate(), 240)
+        assert process.stdout is not None
+        async with asyncio.timeout(240):
+            content = await process.stdout.read(1)
+            self.reads.set()
+            content += await process.stdout.read()
+            await process.wait()
         return [(found[1].decode(), found[2].decode(errors="replace")) for found in _LINE.finditer(content)]
 
 

@@ -107,8 +107,10 @@ async def test_each_line_of_each_container_is_in_the_history_of_a_server_that_is
     await until(lambda: "terminated" in state("ephemeralContainerStatuses", "debugger").get("state", {}), "the debugger is done")
     first_life = await Kubectl(user, installed, instance, "helper").printed("--previous")
     names = ("setup", "proxy", "mcp", "helper", "debugger")
-    printing = {name: asyncio.create_task(Kubectl(user, installed, instance, name).printed_until_it_is_gone()) for name in names}
-    await until(lambda: user.run("logs", instance, "--container=mcp", "--tail=1"), "kubectl reads")
+    reading = {name: Kubectl(user, installed, instance, name) for name in names}
+    printing = {name: asyncio.create_task(kubectl.printed_until_it_is_gone()) for name, kubectl in reading.items()}
+    for kubectl in reading.values():
+        await kubectl.reads.wait()
     path = f"/api/events?namespace={user.namespace}&types=log"
     async with Subscriber(f"{installed.gateway}{path}") as stream:
         user.delete("mcpserver", "weather")
@@ -129,20 +131,19 @@ async def test_each_line_of_each_container_is_in_the_history_of_a_server_that_is
 
 
 async def test_a_log_that_kubelet_rotates_while_it_is_followed_loses_no_line(user: User, installed: Installation) -> None:
-    _, listed = await installed.get_json("/api/servers")
-    user.apply_server("flooding", image=installed.sample, **program(FLOODING) | {"logs": {"follow": "always", "format": "text"}})
-    instance = await instance_of(user, "flooding")
-
-    def numbers(*options: str) -> list[int]:
-        """The numbers of lines that kubelet gives now."""
-        return [int(line.split()[0]) for line in user.run("logs", instance, *options).splitlines()]
-
-    newest = max(
-        await until(lambda: [number for number in numbers("--tail=1") if number > 3000], "the flood is over", within=180)
-    )
-    assert numbers("--limit-bytes=20")[0] > 0, "the log was rotated"
     path = f"/api/events?namespace={user.namespace}&types=log"
-    async with Subscriber(f"{installed.gateway}{path}", last_event_id=listed["cursor"]) as stream:
+    async with Subscriber(f"{installed.gateway}{path}") as stream:
+        user.apply_server("flooding", image=installed.sample, **program(FLOODING))
+        instance = await instance_of(user, "flooding")
+
+        def numbers(*options: str) -> list[int]:
+            """The numbers of lines that kubelet gives now."""
+            return [int(line.split()[0]) for line in user.run("logs", instance, *options).splitlines()]
+
+        newest = max(
+            await until(lambda: [number for number in numbers("--tail=1") if number > 3000], "the flood is over", within=180)
+        )
+        assert numbers("--limit-bytes=20")[0] > 0, "the log was rotated"
         last = await stream.until(lambda event: is_line(event) and event["msg"].startswith(f"{newest} "))
         told_until_then = [int(event["msg"].split()[0]) for event in stream.up_to(last) if is_line(event)]
     assert told_until_then == list(range(newest + 1))

@@ -66,6 +66,7 @@ FULL_SPEC: dict[str, Any] = {
         "minReadySeconds": 5,
         "progressDeadlineSeconds": 120,
         "drainSeconds": 10,
+        "historyLimit": 20,
     },
     "metrics": {"intervalSeconds": 30, "prometheus": {"port": 9100, "path": "/figures"}},
     "logs": {"follow": "always", "tailLines": 0, "format": "json", "redact": False},
@@ -110,9 +111,9 @@ FULL_OBSERVER: dict[str, Any] = {
     "transport": "sse",
     "port": 9000,
     "path": "/v1/sse",
-    "rollout": {"progressDeadlineSeconds": 30},
+    "rollout": {"progressDeadlineSeconds": 30, "historyLimit": 3},
     "metrics": {"intervalSeconds": 30, "prometheus": {"port": 9100, "path": "/figures"}},
-    "logs": {"tailLines": 0, "format": "json"},
+    "logs": {"follow": "always", "tailLines": 0, "format": "json", "redact": False},
 }
 OBSERVER: dict[str, Any] = {"image": None, "workloadRef": {"kind": "Deployment", "name": "weather"}}
 
@@ -121,7 +122,7 @@ def test_an_observer_takes_every_field_that_changes_no_pod(user: User) -> None:
     apply(user, manifest(image=None, **FULL_OBSERVER))
 
     spec = user.get("mcpserver", "weather")["spec"]
-    assert spec["rollout"]["progressDeadlineSeconds"] == 30
+    assert (spec["rollout"]["progressDeadlineSeconds"], spec["rollout"]["historyLimit"]) == (30, 3)
     assert {field: spec[field] for field in FULL_OBSERVER if field != "rollout"} == {
         field: value for field, value in FULL_OBSERVER.items() if field != "rollout"
     }

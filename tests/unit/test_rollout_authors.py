@@ -477,3 +477,56 @@ def test_who_wrote_a_workload_that_is_gone_did_not_make_the_next_one_of_its_name
     told = story.state.by
     assert told is not None
     assert (told.kind, told.manager) == (AuthorKind.CREATE, "kubectl-create")
+
+
+# --- changes that nobody asked the MCPServer for ----------------------------------------------------------------------------
+
+
+def test_a_deployment_whose_pods_are_changed_by_hand_names_who_changed_them() -> None:
+    story = running()
+    operator = written_by("mcp-operator", "replicas", "template", time=at(0), operation="Apply")
+
+    by_hand = written_by("kubectl-set", "template", time=at(9))
+    story.see(at=10, deployment=deployment("weather", generation(2), templated(image=NEXT), operator, by_hand))
+
+    by = story.state.by
+    assert by is not None
+    assert (by.kind, by.manager, by.to) == (AuthorKind.SET, "kubectl-set", None)
+
+
+def test_a_rollout_that_a_new_operator_begins_is_not_that_of_who_changed_the_server_before() -> None:
+    story = running(written_by("helm", "image", "replicas", time=at(0)))
+    edited(story, written_by("helm", "image", "replicas", time=at(9)), image=NEXT)
+
+    operator = written_by("mcp-operator", "replicas", "template", time=at(20), operation="Apply")
+    story.see(at=20, deployment=deployment("weather", generation(3), templated(image="registry.example/other:1.0"), operator))
+
+    assert story.state.operation is not None
+    assert story.state.operation.by is None
+
+
+def test_who_changes_the_service_does_not_take_the_rollout_that_is_about_to_begin() -> None:
+    story = running()
+    alice = written_by("kubectl-edit", "image", time=at(9))
+    story.see(at=9, server=mcpserver("weather", generation(2), alice, spec={"image": NEXT}))
+    bob = written_by("kubectl-patch", "service", time=at(10))
+    service = {"image": NEXT, "service": {"type": "NodePort"}}
+    story.see(
+        at=10,
+        server=mcpserver("weather", generation(3), alice, bob, spec=service),
+        deployment=deployment("weather", generation(2), templated(image=NEXT)),
+    )
+
+    by = story.state.by
+    assert by is not None
+    assert (by.kind, by.from_, by.to) == (AuthorKind.EDIT, IMAGE, NEXT)
+
+
+def test_after_a_restart_no_image_is_told_that_may_be_the_old_one() -> None:
+    story = running()
+    story.restart()
+
+    told = edited(story, written_by("kubectl-edit", "env", "image", time=at(9)), env=[{"name": "A", "value": "b"}], image=NEXT)
+
+    assert told is not None
+    assert (told.kind, told.from_, told.to) == (AuthorKind.EDIT, None, None)

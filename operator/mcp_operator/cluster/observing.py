@@ -19,7 +19,7 @@ from mcp_operator.cluster.recording import Recorder
 from mcp_operator.cluster.records.keeping import RecordKeeper
 from mcp_operator.cluster.reporting import Reporter
 from mcp_operator.cluster.telling import Teller
-from mcp_operator.model.base import Object
+from mcp_operator.model.base import LONGEST_WORD, Object
 from mcp_operator.model.spec import InvalidSpecError, MCPServer
 from mcp_operator.model.statuses import MCPServerStatus, Status
 from mcp_operator.rollout.conditions import status_of
@@ -184,7 +184,8 @@ def _operation_id(state: State | None) -> str | None:
 
 def _status(family: Family, server: Object, state: State) -> MCPServerStatus:
     if family.observes is not None:
-        return status_of(state, selector=selector_of(family.workload), endpoint=None)
+        chosen = selector_of(family.workload)
+        return status_of(state, selector=chosen if len(chosen) <= LONGEST_WORD else "", endpoint=None)
     try:
         parsed = MCPServer.parse(server)
     except InvalidSpecError:

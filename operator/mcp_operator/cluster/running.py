@@ -205,12 +205,13 @@ class Cluster:
             tasks.create_task(self._recorder.run(), name="recording")
             tasks.create_task(self._keep_records(), name="keeping records")
             for reflector in self._reflectors:
-                await reflector.synced.wait()
+                if reflector.kind is not AUTOSCALER:  # who scaled is worth no waiting
+                    await reflector.synced.wait()
             tasks.create_task(self._targets.run(), name="reflecting workloads of others")
+            tasks.create_task(self._reconciler.run(), name="reconciling")
             await self._targets.settled()
             tasks.create_task(self._observer.run(), name="observing")
             tasks.create_task(self._crashes.run(), name="reading last lines")
-            tasks.create_task(self._reconciler.run(), name="reconciling")
             tasks.create_task(self._logs.run(), name="following logs")
             tasks.create_task(self._sampler.run(), name="sampling")
             tasks.create_task(self._trigger.run(), name="triggering")

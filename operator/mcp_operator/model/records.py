@@ -145,7 +145,8 @@ class RolloutRecord(_Kept):
     uid: Word
     """UID of the MCPServer."""
     revision: Word | None = None
-    """pod-template-hash of the instances that it brought; null if there was none yet."""
+    """pod-template-hash of the instances that it brought (of a StatefulSet controller-revision-hash); null if there was none
+    yet."""
     by: Author | None = None
     """Who or what began it; null where that isn't known."""
     before: Count = 0

@@ -23,10 +23,11 @@ from mcp_operator.rollout.state import Authored, State
 from mcp_operator.rollout.wording import tidy
 
 _COUNT = frozenset({"replicas", "suspend"})
-_TEMPLATE = frozenset({"template"})
-"""Of a workload."""
-_NO_TEMPLATE = _COUNT | {"logs", "metrics"}
+_TEMPLATE = frozenset({"template", "updateStrategy"})
+"""Of a workload; a lower partition of a StatefulSet is a rollout, too."""
+_NO_TEMPLATE = _COUNT | {"logs", "metrics", "service"}
 
+_OPERATOR = "mcp-operator"
 _AUTOSCALER = "kube-controller-manager"
 _ROLLOUT = "kubectl-rollout"
 """Of `kubectl rollout`: restart, undo, pause and resume."""
@@ -48,12 +49,9 @@ _KINDS: Mapping[str, AuthorKind] = {
 }
 
 
-def attribute(observation: Observation, before: Authored | None) -> Authored | None:
-    """Who made the newest generation of what says how a server shall be: the MCPServer, or the workload that it names.
-
-    Args:
-        before: what was found for the generation seen before; None for a server that is seen for the first time.
-    """
+def attribute(observation: Observation, previous: State | None) -> Authored | None:
+    """Who made the newest generation of what says how a server shall be: the MCPServer, or the workload that it names."""
+    before = previous.authored if previous else None
     source = observation.server if observation.observes is None else observation.workload
     if source is None:
         return before
@@ -64,6 +62,8 @@ def attribute(observation: Observation, before: Authored | None) -> Authored | N
         before = None
     spec, old = source["spec"], before.spec if before else {}
     changed = frozenset(field for field in {*spec, *old} if spec.get(field) != old.get(field))
+    if before is None and _is_unchanged(previous, observation):
+        changed = frozenset()
     pods = changed - _NO_TEMPLATE if observation.observes is None else changed & _TEMPLATE
     entries = tuple(entry for entry in source["metadata"].get("managedFields") or () if entry.get("subresource") != "status")
     found = Authored(
@@ -80,18 +80,30 @@ def attribute(observation: Observation, before: Authored | None) -> Authored | N
         found = replace(found, count=count)
     if pods:
         author = _author(pods, entries, known)
-        found = replace(found, template=_of_template(author, old, spec) if author else None)
+        known_before = bool(old) or version[1] == 1
+        found = replace(found, template=_of_template(author, old, spec, images=known_before) if author else None)
     return found
 
 
-def _of_template(author: Author, old: Object, spec: Object) -> Author:
-    """With the image before and now, if just one is another; `kubectl rollout` writes either a time of restart or old pods."""
+def _is_unchanged(previous: State | None, observation: Observation) -> bool:
+    """Whether the operator was away, and nobody has changed the MCPServer meanwhile."""
+    if previous is None or not previous.restored or previous.target is None or observation.server is None:
+        return False
+    return observation.observes is None and previous.generation == observation.server["metadata"]["generation"]
+
+
+def _of_template(author: Author, old: Object, spec: Object, *, images: bool) -> Author:
+    """With the image before and now, if just one is another; `kubectl rollout` writes either a time of restart or old pods.
+
+    Args:
+        images: whether those before are known.
+    """
     before, now = _images(old), _images(spec)
     changed = [name for name, image in now.items() if image != before.get(name)]
-    images = {"from_": before.get(changed[0]), "to": now[changed[0]]} if len(changed) == 1 else {}
+    told = {"from_": before.get(changed[0]), "to": now[changed[0]]} if images and len(changed) == 1 else {}
     restarts = _restarted_at(spec) not in (None, _restarted_at(old))
     undone = {"kind": AuthorKind.UNDO} if author.manager == _ROLLOUT and not restarts else {}
-    return author.model_copy(update={**images, **undone})
+    return author.model_copy(update={**told, **undone})
 
 
 def credit(course: Course, facts: Facts, observation: Observation, previous: State | None, authored: Authored | None) -> Course:
@@ -116,6 +128,14 @@ def credit(course: Course, facts: Facts, observation: Observation, previous: Sta
     )
 
 
+def spent(authored: Authored | None, course: Course, previous: State | None) -> Authored | None:
+    """The authors without whoever began a rollout just now: a later one that nobody has asked for isn't theirs."""
+    before = previous.operation if previous else None
+    operations = (course.operation, *(ended.operation for ended in course.ended))
+    begun = any(each and each.kind is OperationKind.ROLLOUT and (before is None or each.id != before.id) for each in operations)
+    return replace(authored, template=None) if authored and begun else authored
+
+
 def _is_retargeted(operation: Operation, course: Course, previous: State | None) -> bool:
     if operation.kind is not OperationKind.SCALE or course.operation is not operation:
         return False
@@ -126,6 +146,14 @@ def _is_retargeted(operation: Operation, course: Course, previous: State | None)
 def author_of_count(managed: Object) -> Author | None:
     """Who set the number of instances in an object, if one manager alone did."""
     return _author(frozenset({"replicas"}), managed["metadata"].get("managedFields") or (), ())
+
+
+def _writer_of_pods(observation: Observation) -> Author | None:
+    """Who wrote the pod template of the server's own Deployment last, if that wasn't the operator."""
+    if observation.observes is not None or observation.workload is None:
+        return None
+    author = _author(_TEMPLATE, observation.workload["metadata"].get("managedFields") or (), ())
+    return None if author is None or author.manager == _OPERATOR else author
 
 
 def _starter(
@@ -139,6 +167,8 @@ def _starter(
             return by_hand.model_copy(update={"from_": desired, "to": workload.replicas}) if by_hand else None
         return _counting(authored, from_=from_, to=desired)
     author = authored.template if authored else None
+    if (behind_our_back := _writer_of_pods(observation)) is not None:
+        return behind_our_back
     if _is_back(observation.replica_sets, facts.revision):
         return (author or Author(kind=AuthorKind.UNDO)).model_copy(update={"kind": AuthorKind.UNDO})
     return author

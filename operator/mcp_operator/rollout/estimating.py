@@ -134,5 +134,6 @@ def _left(times: Times, pace: Pace, now: datetime) -> float:
     taken = len(_STEPS) - reached[::-1].index(True) if any(reached) else 0
     if taken == len(_STEPS):
         return 0.0
-    spent = max(0.0, (now - times.latest).total_seconds())
+    latest = max((reached for step in _STEPS if (reached := getattr(times, step)) is not None), default=times.created)
+    spent = max(0.0, (now - latest).total_seconds())
     return max(0.0, pace.steps[taken] - spent) + sum(pace.steps[taken + 1 :])

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from mcp_operator.model.operations import EndedOperation
 from mcp_operator.model.statuses import LAST_OPERATIONS, Status
-from mcp_operator.rollout.attributing import attribute, credit
+from mcp_operator.rollout.attributing import attribute, credit, spent
 from mcp_operator.rollout.conditions import conditions
 from mcp_operator.rollout.deciding import decide
 from mcp_operator.rollout.estimating import Paces, remaining_seconds, shape_of
@@ -30,7 +30,7 @@ def evaluate(observation: Observation, previous: State | None) -> State:
         previous: the state that the last evaluation came to (or that `restore` read); None for a server never seen before.
     """
     facts = read(observation, previous)
-    authored = attribute(observation, previous.authored if previous else None)
+    authored = attribute(observation, previous)
     course = credit(advance(facts, previous), facts, observation, previous, authored)
     troubles = find_troubles(observation, facts, course.operation)
     traced = trace(troubles, previous.causes if previous else (), facts)
@@ -62,7 +62,7 @@ def evaluate(observation: Observation, previous: State | None) -> State:
         paused=facts.paused,
         due=_due(facts, course, traced, again),
         noticed=noticed,
-        authored=authored,
+        authored=spent(authored, course, previous),
         labels=observation.labels,
         fingerprint=fingerprint(observation),
     )
@@ -90,7 +90,7 @@ def _remaining(course: Course, timings: tuple[Timing, ...], facts: Facts, paces:
     shape = shape_of(operation.kind, before=operation.before, desired=target.desired)
     if (pace := paces.get(shape)) is None:
         return None
-    return remaining_seconds(pace, shape, timings, revision=facts.revision, desired=target.desired, now=facts.now)
+    return remaining_seconds(pace, shape, timings, revision=facts.revision, desired=target.desired - facts.kept, now=facts.now)
 
 
 def _due(facts: Facts, course: Course, traced: Traced, again: datetime | None) -> datetime | None:

@@ -89,7 +89,7 @@ def _redirect(course: Course, target: Target, workload: Workload, facts: Facts) 
     # A new template that nothing runs and nothing shall run is no rollout: it is waiting for the next scale.
     if new_template and (target.desired > 0 or rolls):
         return _open(_close(course, Outcome.SUPERSEDED), OperationKind.ROLLOUT, target, workload, facts)
-    if operation is None and workload.in_place and facts.observed and facts.counts.old > facts.kept:
+    if operation is None and not new_count and workload.in_place and facts.observed and facts.counts.old > facts.kept:
         # The same template, and yet there is more to replace: its partition was lowered, or OnDelete given up.
         return _open(course, OperationKind.ROLLOUT, target, workload, facts)
     if operation is None:

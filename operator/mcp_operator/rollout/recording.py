@@ -120,7 +120,7 @@ def record_of(draft: Draft) -> RolloutRecord:
     slowest_first = sorted(draft.instances.items(), key=_slowness)
     shown = min(len(slowest_first), MOST_INSTANCES)
     record = _record(draft, slowest_first, shown)
-    while shown and len(record.model_dump_json(by_alias=True)) > MOST_BYTES:
+    while shown and len(record.model_dump_json(by_alias=True).encode()) > MOST_BYTES:
         shown -= 1
         record = _record(draft, slowest_first, shown)
     return record
@@ -156,12 +156,18 @@ def _with_instances(draft: Draft, timings: Iterable[Timing]) -> Draft:
     seen = {timing.name: timing for timing in timings}
     instances = {name: replace(noted, gone=name not in seen or seen[name].terminating) for name, noted in draft.instances.items()}
     for name, timing in seen.items():
-        if name in instances:
-            instances[name] = instances[name].seen(timing.times)
-        elif timing.revision == draft.revision and not timing.terminating and name not in draft.standing:
+        known = instances.get(name)
+        if known is not None and known.times.created == timing.times.created:
+            instances[name] = known.seen(timing.times)
+        elif timing.revision == draft.revision and not timing.terminating and not _stood(draft, timing):
             late = timing.times.pulled is not None
             instances[name] = Noted(replace(timing.times, pulled=None), late=late)
     return replace(draft, instances=dict(islice(instances.items(), _MOST_NOTED)))
+
+
+def _stood(draft: Draft, timing: Timing) -> bool:
+    """Whether it was there before the operation; one of a StatefulSet bears the name of the one that it replaces."""
+    return timing.name in draft.standing and timing.times.created < draft.operation.started_at - _AHEAD
 
 
 def _with_failures(draft: Draft, active: Iterable[Cause], recovered: Iterable[Cause], now: datetime) -> Draft:

@@ -106,7 +106,7 @@ class State:
     remaining_seconds: int | None = None
     """How long the open operation will still take; None where nothing tells."""
     deadline_seconds: int = 600
-    """The Deployment's progressDeadlineSeconds."""
+    """The progressDeadlineSeconds of the Deployment; of a StatefulSet those of the MCPServer."""
     work_left: int | None = None
     """Steps that the open operation has yet to take; None when none is open or it was restored."""
     paused: bool = False

@@ -209,6 +209,8 @@ def _is_past(pod: Object, container: Object, facts: Facts) -> bool:
     if not running.get("startedAt") or ready.get("status") == "True" or not ready.get("lastTransitionTime"):
         return False
     proved = parse_time(running["startedAt"]) + timedelta(seconds=settling_seconds(facts))
+    if container.get("ready") and proved <= facts.now:
+        return True  # another container keeps the pod from being ready
     return parse_time(ready["lastTransitionTime"]) >= proved
 
 

@@ -22,7 +22,8 @@ _FIRST_OF_INSTANCE: Final = Missing(
     Reason.NOT_YET_MEASURED, "A rate needs two samples, and this is the first one of the instance"
 )
 _RESET: Final = Missing(
-    Reason.COUNTER_RESET, "The counter of requests has fallen though no container was restarted: the next sample has a rate again"
+    Reason.COUNTER_RESET,
+    "The counter of requests has fallen though the pod tells of no restart: the next sample has a rate again",
 )
 
 

@@ -30,7 +30,7 @@ class Reason(StrEnum):
     NOT_YET_MEASURED = "NotYetMeasured"
     """metrics.k8s.io has no figures of the instance, or there is no sample before this one that a rate could begin at."""
     COUNTER_RESET = "CounterReset"
-    """The counter of requests has fallen though no container was restarted."""
+    """The counter of requests has fallen though the pod tells of no restart."""
     NO_MEMORY_LIMIT = "NoMemoryLimit"
     """There is no limit that the memory could be a percentage of."""
     NO_PROMETHEUS_ENDPOINT = "NoPrometheusEndpoint"
