@@ -8,6 +8,7 @@ PORT ?= 8080
 PYTHON ?= python3
 VENV := .local/venv
 BIN := $(VENV)/bin
+CRDS := mcpservers mcpserverrollouts
 export PYTHONPATH := $(CURDIR)/deploy/local
 export PYTHONUNBUFFERED := 1
 
@@ -37,15 +38,16 @@ check: $(VENV)/.ready ## format, lint, types, layers, stale generated files (sec
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo > .local/lint-imports.log || { cat .local/lint-imports.log; exit 1; }
-	@$(BIN)/mcp-operator crds | diff -u deploy/crds/mcpservers.yaml - \
-	  || { echo "deploy/crds/ is stale: run 'make generate'."; exit 1; }
+	@for plural in $(CRDS); do $(BIN)/mcp-operator crds $$plural | diff -u deploy/crds/$$plural.yaml - \
+	  || { echo "deploy/crds/ is stale: run 'make generate'."; exit 1; }; done
 
 format: $(VENV)/.ready ## rewrite the code in the project's format
 	@$(BIN)/ruff check --quiet --fix-only
 	@$(BIN)/ruff format --quiet
 
 generate: $(VENV)/.ready ## write the files that are generated from the model
-	@$(BIN)/mcp-operator crds > .local/crds.yaml && mv .local/crds.yaml deploy/crds/mcpservers.yaml
+	@for plural in $(CRDS); do \
+	  $(BIN)/mcp-operator crds $$plural > .local/crds.yaml && mv .local/crds.yaml deploy/crds/$$plural.yaml; done
 
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
 lock: $(VENV)/.ready ## write requirements/ anew from pyproject.toml

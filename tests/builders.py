@@ -54,6 +54,13 @@ def mcpserver(name: str = "weather", *modifiers: Modifier, spec: Mapping[str, An
     )
 
 
+def observer(name: str = "weather", *modifiers: Modifier, of: Mapping[str, Any] | None = None, **spec: Any) -> Object:
+    """An MCPServer that observes a workload, by default the Deployment of its own name."""
+    reference = {"kind": of["kind"], "name": of["metadata"]["name"]} if of else {"kind": "Deployment", "name": name}
+    body = {"spec": {"workloadRef": reference, "replicas": 1, **spec}}
+    return _object("mcp-operator.dev/v1alpha1", "MCPServer", name, body, modifiers)
+
+
 def deployment(name: str = "weather", *modifiers: Modifier) -> Object:
     """The Deployment of the server of the same name: one instance wanted, nothing observed yet."""
     body = {
@@ -90,6 +97,44 @@ def pod(name: str = "weather-7d4b9-x2x7q", *modifiers: Modifier) -> Object:
     }
     labels = labelled({**server_labels(server), "pod-template-hash": revision})
     return _object("v1", "Pod", name, body, (labels, owned_by(replicaset(parent)), *modifiers))
+
+
+def autoscaler(name: str = "weather", *modifiers: Modifier, least: int = 1, most: int = 10) -> Object:
+    """The HorizontalPodAutoscaler of the server of the same name, by CPU at 50 % of what is requested."""
+    body = {
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "mcp-operator.dev/v1alpha1", "kind": "MCPServer", "name": name},
+            "minReplicas": least,
+            "maxReplicas": most,
+            "metrics": [
+                {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
+            ],
+        },
+        "status": {},
+    }
+    return _object("autoscaling/v2", "HorizontalPodAutoscaler", name, body, modifiers)
+
+
+def statefulset(name: str = "weather", *modifiers: Modifier) -> Object:
+    """Somebody else's StatefulSet: one instance wanted, nothing observed yet."""
+    body = {
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": {"app": name}},
+            "podManagementPolicy": "OrderedReady",
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": _template(name)["spec"]},
+        },
+        "status": {},
+    }
+    return _object("apps/v1", "StatefulSet", name, body, modifiers)
+
+
+def stateful_pod(name: str, revision: str, *modifiers: Modifier) -> Object:
+    """The pod `<StatefulSet>-<ordinal>` of a revision, just created; a later one of the same name has a UID of its own."""
+    parent = name.rpartition("-")[0]
+    identity = (uid(f"{name}/{revision}"), labelled({"app": parent, "controller-revision-hash": revision}))
+    return pod(name, having("metadata.labels", {}), owned_by(statefulset(parent)), *identity, *modifiers)
 
 
 def service(name: str = "weather", *modifiers: Modifier) -> Object:
@@ -166,6 +211,20 @@ def labelled(labels: Mapping[str, str]) -> Modifier:
 def annotated(annotations: Mapping[str, str]) -> Modifier:
     def modify(target: Object) -> None:
         target["metadata"].setdefault("annotations", {}).update(annotations)
+
+    return modify
+
+
+def written_by(
+    manager: str, *fields: str, time: str | None = None, operation: str = "Update", subresource: str | None = None
+) -> Modifier:
+    """A field manager that has written these fields of the spec, at this time; each call adds one."""
+
+    def modify(target: Object) -> None:
+        entry = {"manager": manager, "operation": operation, "fieldsV1": {"f:spec": {f"f:{field}": {} for field in fields}}}
+        entry |= {"time": time} if time else {}
+        entry |= {"subresource": subresource} if subresource else {}
+        target["metadata"].setdefault("managedFields", []).append(entry)
 
     return modify
 

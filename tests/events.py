@@ -10,6 +10,7 @@ from typing import Any
 from mcp_operator.model.events import (
     Event,
     Follow,
+    KubernetesPayload,
     LogLevel,
     LogPayload,
     MetricsPayload,
@@ -64,6 +65,7 @@ def progress(server: str, percent: int, *, life: int = 1, outcome: Outcome | Non
         "percent": percent,
         "outcome": outcome,
         "stalled_since": None,
+        "remaining_seconds": None,
         "desired": 1,
         "updated": 1,
         "ready": 0,
@@ -121,6 +123,9 @@ def metrics(server: str, cpu: float | None = 12.5, *, life: int = 1, key: str = 
         "memory_bytes": 48 * 1024 * 1024,
         "memory_percent": 37.5,
         "requests": None,
+        "requests_per_second": None,
+        "errors": None,
+        "in_flight": None,
         "requests_source": None,
         "per_instance": (),
         "unavailable": (),
@@ -128,3 +133,13 @@ def metrics(server: str, cpu: float | None = 12.5, *, life: int = 1, key: str = 
         **fields,
     }
     return Event(ServerName.parse(server), uid, key or f"{uid}/metrics/{cpu}", MetricsPayload.model_validate(payload))
+
+
+def warning(
+    server: str, count: int = 1, *, reason: str = "FailedPreStopHook", life: int = 1, key: str = "", **fields: Any
+) -> Event:
+    """Kubernetes warned of one of one server's objects."""
+    uid = uid_of(server, life)
+    subject = {"kind": "Pod", "name": "weather-7d4b9-0"}
+    payload = {"reason": reason, "message": "PreStopHook failed", **subject, "count": count, **fields}
+    return Event(ServerName.parse(server), uid, key or f"{uid}/{reason}/{count}", KubernetesPayload.model_validate(payload))

@@ -15,9 +15,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from mcp_operator.cluster.objects import observed_by
 from mcp_operator.model.base import Object
 from mcp_operator.model.causes import Cause
-from mcp_operator.model.events import Event, ProgressPayload, StatusPayload
+from mcp_operator.model.events import Event, KubernetesPayload, ProgressPayload, StatusPayload
 from mcp_operator.model.servers import ServerName
 from mcp_operator.rollout.conditions import status_of
 from mcp_operator.rollout.evaluating import evaluate
@@ -74,8 +75,12 @@ class Story:
     def see(self, *, at: float, **seen: Any) -> State:
         """Observe, so many seconds after START. What isn't named is as it was; `applied=None` is a restarted operator's."""
         now = START + timedelta(seconds=at)
+        if "deployment" in seen:
+            seen["workload"] = seen.pop("deployment")
+        if "server" in seen:
+            seen["observes"] = observed_by(seen["server"])
         if seen.get("server") is not None and "applied" not in seen:
-            seen["applied"] = applied(seen["server"], seen.get("deployment") or self.observation.deployment)
+            seen["applied"] = applied(seen["server"], seen.get("workload") or self.observation.workload)
         self.observation = replace(self.observation, now=now, **seen)
         state = evaluate(self.observation, self._state)
         self.step = tell(self._state, state)
@@ -98,10 +103,12 @@ def applied(server: Object, deployment: Object | None, **refusal: str) -> Applie
 
 
 def in_words(event: Event) -> str:
-    """An event in a few words: `status running`, `rollout 57%`, `scale 100% succeeded`."""
+    """An event in a few words: `status running`, `rollout 57%`, `scale 100% succeeded`, `kubernetes FailedPreStopHook 1`."""
     payload = event.payload
     if isinstance(payload, StatusPayload):
         return f"status {payload.status}"
+    if isinstance(payload, KubernetesPayload):
+        return f"kubernetes {payload.reason} {payload.count}"
     assert isinstance(payload, ProgressPayload), "the evaluator tells of nothing else"
     return " ".join([f"{payload.kind} {payload.percent}%", *([str(payload.outcome)] if payload.outcome else [])])
 

@@ -46,6 +46,7 @@ async def run(settings: Settings) -> None:
     gateway = Gateway(
         log=log,
         synced=cluster.synced,
+        records=cluster.records,
         registry=registry,
         http=HttpOptions(
             host=settings.host,

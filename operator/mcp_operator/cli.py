@@ -15,7 +15,7 @@ import pydantic
 
 from mcp_operator.diagnostics import configure_logging
 from mcp_operator.settings import Settings
-from mcp_operator.terminal.commands import restart, status, watch
+from mcp_operator.terminal.commands import restart, rollouts, status, watch
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,7 +24,7 @@ def main() -> None:
     """Run MCP servers on Kubernetes and stream what happens to them, as it happens."""
 
 
-for command in (watch, status, restart):
+for command in (watch, status, rollouts, restart):
     main.add_command(command)
 
 
@@ -63,11 +63,17 @@ def _explain(problem: Any) -> str:
 
 
 @main.command()
-def crds() -> None:
-    """Print the CustomResourceDefinitions that the operator needs, for `kubectl apply --server-side -f -`."""
-    from mcp_operator.model.crd import crd_yaml  # noqa: PLC0415 - only needed here
+@click.argument("plural", metavar="[PLURAL]", required=False)
+def crds(plural: str | None) -> None:
+    """Print the CustomResourceDefinitions that the operator needs, for `kubectl apply --server-side -f -`.
 
-    click.echo(crd_yaml(), nl=False)
+    PLURAL, such as mcpservers, chooses one of them.
+    """
+    from mcp_operator.model.crd import CRDS, crd_yaml  # noqa: PLC0415 - only needed here
+
+    if plural is not None and plural not in CRDS:
+        raise click.UsageError(f"{plural!r}: expected {' or '.join(CRDS)}")
+    click.echo("---\n".join(crd_yaml(each) for each in ([plural] if plural else CRDS)), nl=False)
 
 
 @main.command()

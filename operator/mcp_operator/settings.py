@@ -83,9 +83,9 @@ class Settings(BaseSettings):
     """How many streams may begin in a second: more wait for a moment, many more are told to come back later."""
 
     log_events: int = Field(default=100_000, ge=100)
-    """How many events of each type (status, progress, metrics, log, response) the log in memory keeps. The newest event of each
-    server and type is kept beyond that; where room is short, a server that takes more than twice its even share loses its oldest
-    first."""
+    """How many events of each type (status, progress, metrics, log, response, kubernetes) the log in memory keeps. The newest
+    event of each server and type is kept beyond that; where room is short, a server that takes more than twice its even share
+    loses its oldest first."""
 
     log_bytes: int = Field(default=32 * 1024 * 1024, ge=1024 * 1024)
     """How many bytes of events of each type the log in memory keeps, counted in the events' JSON; memory holds some 400 bytes

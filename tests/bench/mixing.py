@@ -22,7 +22,7 @@ from mcp_operator.model.events import (
 )
 from mcp_operator.model.operations import InstanceStep
 from mcp_operator.model.servers import ServerName
-from tests.events import progress, status, uid_of
+from tests.events import progress, status, uid_of, warning
 
 SERVERS = 100
 MIX = "85 % log lines of 300 bytes, 10 % metrics, 4 % progress, 1 % status"
@@ -63,6 +63,11 @@ def metrics(number: int) -> Event:
             memory_bytes=int(memory * 2**20),
             memory_percent=memory / 2.56,
             requests=float(number),
+            requests_per_second=cpu / 4,
+            errors=float(number % 40),
+            in_flight=float(number % 3),
+            sampled_at=_START,
+            window_seconds=15.2,
         )
         for name in _INSTANCES[server]
     )
@@ -74,6 +79,9 @@ def metrics(number: int) -> Event:
         memory_bytes=3 * int(memory * 2**20),
         memory_percent=memory / 2.56,
         requests=3.0 * number,
+        requests_per_second=3 * cpu / 4,
+        errors=3.0 * (number % 40),
+        in_flight=3.0 * (number % 3),
         requests_source=None,
         per_instance=each,
         unavailable=(),
@@ -105,12 +113,19 @@ def answer(number: int) -> Event:
     return Event(_NAMES[server], _UIDS[server], f"{call}/{payload.seq}", payload)
 
 
+def warn(number: int) -> Event:
+    """Kubernetes warned of an instance of one server."""
+    server = number % SERVERS
+    return warning(str(_NAMES[server]), count=1 + number // SERVERS, name=_INSTANCES[server][0])
+
+
 OF_TYPE: Mapping[EventType, Callable[[int], Event]] = {
     EventType.STATUS: change,
     EventType.PROGRESS: step,
     EventType.METRICS: metrics,
     EventType.LOG: log,
     EventType.RESPONSE: answer,
+    EventType.KUBERNETES: warn,
 }
 
 

@@ -20,6 +20,7 @@ from mcp_operator.eventlog.log import EventId, EventLog
 from mcp_operator.eventlog.memory import MemoryLog
 from mcp_operator.gateway.listening import ConnectionLimits
 from mcp_operator.gateway.options import Engine, HttpOptions, StreamOptions
+from mcp_operator.gateway.rollouts import Records
 from mcp_operator.gateway.serving import Gateway
 from mcp_operator.model.events import Event
 from tests.contract import contract, kept
@@ -138,6 +139,7 @@ async def start_gateway(request: pytest.FixtureRequest) -> AsyncIterator[StartGa
             log: EventLog | None = None,
             capacity: int = 1000,
             http: Mapping[str, Any] = MappingProxyType({}),
+            records: Records | None = None,
             **streams: Any,
         ) -> Loopback:
             registry = CollectorRegistry()
@@ -145,6 +147,7 @@ async def start_gateway(request: pytest.FixtureRequest) -> AsyncIterator[StartGa
             gateway = Gateway(
                 log=log,
                 synced=lambda: started.synced,
+                records=records,
                 registry=registry,
                 http=HttpOptions(**{"host": "127.0.0.1", "port": 0, "health_port": 0, **http}),
                 streams=StreamOptions(**{"heartbeat_seconds": 60, "engine": request.param, **streams}),

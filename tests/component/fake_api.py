@@ -21,16 +21,19 @@ from typing import Any
 from aiohttp import web
 from kubernetes.aio.client import Configuration
 
-from tests.component.fake_objects import CRD_GROUP, Object, admits_by, field_set, merge_patch, merged, resource, unversioned
+from tests.component.fake_objects import (
+    CRD_GROUP,
+    KINDS,
+    Object,
+    admits_by,
+    field_set,
+    merge_patch,
+    merged,
+    resource,
+    status_body,
+    unversioned,
+)
 
-KINDS = {
-    "mcpservers": ("mcp-operator.dev/v1alpha1", "MCPServer"),
-    "deployments": ("apps/v1", "Deployment"),
-    "replicasets": ("apps/v1", "ReplicaSet"),
-    "services": ("v1", "Service"),
-    "pods": ("v1", "Pod"),
-    "events": ("v1", "Event"),
-}
 _PATH = re.compile(
     r"/apis?/(?P<version>.+?)(/namespaces/(?P<namespace>[^/]+))?/(?P<plural>"
     + "|".join(KINDS)
@@ -75,7 +78,7 @@ class Request:
 
     @property
     def write(self) -> bool:
-        return self.method in {"PATCH", "POST", "PUT"}
+        return self.method in {"PATCH", "POST", "PUT", "DELETE"}
 
 
 @dataclass(eq=False)
@@ -282,6 +285,8 @@ class FakeApi:
         plural, namespace, name = found["plural"], found["namespace"], found["name"]
         if request.method == "POST":
             return self._create(plural, namespace, body)
+        if request.method == "DELETE":
+            return self._delete(plural, namespace, name, body)
         if found["subresource"] == "status":
             return self._patch_status(plural, namespace, name, body)
         return self._apply(plural, namespace, name, body, request.query)
@@ -330,7 +335,7 @@ class FakeApi:
         response = web.StreamResponse()
         await response.prepare(request)
         if since < self._oldest:
-            await response.write(_line("ERROR", _status_body(410, "Expired", "too old resource version")))
+            await response.write(_line("ERROR", status_body(410, "Expired", "too old resource version")))
             return response
         for version, kind, of, body in self._history:
             if version > since and of == plural and admits(body):
@@ -372,6 +377,15 @@ class FakeApi:
         if (namespace, body["metadata"]["name"]) in self.objects[plural]:
             return _status(409, "AlreadyExists", "already exists")
         return web.json_response(self.put(plural, body), status=201)
+
+    def _delete(self, plural: str, namespace: str, name: str, options: Object) -> web.Response:
+        held = self.objects[plural].get((namespace, name))
+        if held is None:
+            return _status(404, "NotFound", f"{plural} {name!r} not found")
+        if options["preconditions"]["uid"] != held["metadata"]["uid"]:
+            return _status(409, "Conflict", "uid mismatch")
+        self.remove(plural, namespace, name)
+        return web.json_response(held)
 
     def _happened(self, kind: str, plural: str, body: Object) -> None:
         self._history.append((self._version, kind, plural, copy.deepcopy(body)))
@@ -425,17 +439,5 @@ def _line(kind: str, body: Object) -> bytes:
     return json.dumps({"type": kind, "object": body}).encode() + b"\n"
 
 
-def _status_body(status: int, reason: str, message: str, causes: Sequence[Object] = ()) -> Object:
-    body: Object = {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "status": "Failure",
-        "code": status,
-        "reason": reason,
-        "message": message,
-    }
-    return body | ({"details": {"causes": list(causes)}} if causes else {})
-
-
 def _status(status: int, reason: str, message: str, causes: Sequence[Object] = ()) -> web.Response:
-    return web.json_response(_status_body(status, reason, message, causes), status=status)
+    return web.json_response(status_body(status, reason, message, causes), status=status)

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 Object: TypeAlias = dict[str, Any]
 
+KINDS = {
+    "mcpservers": ("mcp-operator.dev/v1alpha1", "MCPServer"),
+    "mcpserverrollouts": ("mcp-operator.dev/v1alpha1", "MCPServerRollout"),
+    "deployments": ("apps/v1", "Deployment"),
+    "statefulsets": ("apps/v1", "StatefulSet"),
+    "replicasets": ("apps/v1", "ReplicaSet"),
+    "horizontalpodautoscalers": ("autoscaling/v2", "HorizontalPodAutoscaler"),
+    "services": ("v1", "Service"),
+    "pods": ("v1", "Pod"),
+    "events": ("v1", "Event"),
+}
+"""API version and kind by plural: what the fake API server serves."""
+
 
 def admits_by(namespace: str | None, query: Mapping[str, str]) -> Callable[[Object], bool]:
-    labels = dict(part.split("=", 1) for part in query.get("labelSelector", "").split(",") if part)
+    parts = [part for part in query.get("labelSelector", "").split(",") if part]
+    labels = dict(part.split("=", 1) for part in parts if "!=" not in part)
+    other_labels = dict(part.split("!=", 1) for part in parts if "!=" in part)
     fields = dict(part.split("=", 1) for part in query.get("fieldSelector", "").split(",") if part)
 
     def admits(body: Object) -> bool:
@@ -18,6 +33,7 @@ def admits_by(namespace: str | None, query: Mapping[str, str]) -> Callable[[Obje
         return (
             namespace in {None, body["metadata"]["namespace"]}
             and all(have.get(name) == value for name, value in labels.items())
+            and all(have.get(name) != value for name, value in other_labels.items())
             and all(str(read_path(body, path)) == value for path, value in fields.items())
         )
 
@@ -72,6 +88,19 @@ def resource(plural: str, kind: str, *, namespaced: bool = True) -> Object:
         "namespaced": namespaced,
         "verbs": ["list", "watch", "patch"],
     }
+
+
+def status_body(status: int, reason: str, message: str, causes: Sequence[Object] = ()) -> Object:
+    """A metav1.Status of a failure."""
+    body: Object = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "status": "Failure",
+        "code": status,
+        "reason": reason,
+        "message": message,
+    }
+    return body | ({"details": {"causes": list(causes)}} if causes else {})
 
 
 CRD_GROUP = {"name": "apiextensions.k8s.io", "versions": [{"version": "v1"}], "preferredVersion": {"version": "v1"}}

@@ -57,6 +57,10 @@ class Stage:
         ):
             self._take(kind, Change(old=None, new=body))
 
+    def delete(self, name: str = "weather") -> None:
+        """The MCPServer is deleted; its pods aren't gone yet."""
+        self._take(MCP_SERVER, Change(old=mcpserver(name), new=None))
+
     def see(self, instance: str = INSTANCE) -> None:
         """The API server learns how a pod's containers are."""
         statuses = self.kubelet.statuses(instance)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeAlias
@@ -28,6 +29,8 @@ from tests.contract import event_of
 Object: TypeAlias = dict[str, Any]
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_INSTANCES = re.compile(r"app\.kubernetes\.io/instance(?:=| in \()([a-z0-9,-]*[a-z0-9])")
+
 METRICS = frozenset({EventType.METRICS})
 
 
@@ -38,6 +41,7 @@ class MeasuringApi(FakeApi):
         super().__init__()
         self.usage: dict[str, tuple[str, str]] = {}
         """What metrics-server knows: cpu and memory of each pod."""
+        self.measured_at = "2026-11-23T05:32:32Z"
         self.asked: list[web.Request] = []
         """Requests to metrics.k8s.io so far."""
         self.away: Handler | None = None
@@ -52,6 +56,8 @@ class MeasuringApi(FakeApi):
         items = [
             {
                 "metadata": {"name": name, "namespace": "default"},
+                "timestamp": self.measured_at,
+                "window": "15.2s",
                 "containers": [{"name": "mcp", "usage": {"cpu": cpu, "memory": memory}}],
             }
             for name, (cpu, memory) in self.usage.items()
@@ -106,6 +112,11 @@ class Stage:
         self.families.take(POD, Change(old=None, new=body))
         self.api.usage[name] = usage
 
+    def remove_pod(self, name: str) -> None:
+        """The pod is gone; metrics-server still knows it, as it does for a while."""
+        body = pod(name, scheduled(), started(), ready())
+        self.families.take(POD, Change(old=body, new=None))
+
     def delete(self, name: str = "weather") -> None:
         """The server is gone; its pods are still there."""
         server = mcpserver(name)
@@ -138,7 +149,7 @@ class Stage:
     def asked(self, name: str | None = None) -> int:
         """How often metrics.k8s.io was asked, about one server or at all."""
         selectors = [request.query["labelSelector"] for request in self.api.asked]
-        return sum(name is None or f"app.kubernetes.io/instance={name}," in selector for selector in selectors)
+        return sum(name is None or name in _INSTANCES.findall(selector)[0].split(",") for selector in selectors)
 
     def count(self, figure: str, **labels: str) -> float:
         """One of the operator's own figures about sampling."""

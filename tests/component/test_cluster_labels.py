@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mcp_operator.apiserver.kinds import MCP_SERVER
-from mcp_operator.cluster.reflecting import without_managed_fields
+from mcp_operator.cluster.reflecting import with_managers_of_spec
 from mcp_operator.cluster.watching import Change
 from mcp_operator.eventlog.log import EVERYTHING, EventId, EventLog, Gap, Record, Selection
 from mcp_operator.model.events import EventType
@@ -203,7 +203,7 @@ class TestWhenItWasObserved:
             observer, families = operator.cluster._observer, operator.cluster._families
             body = api.get("mcpservers", "weather")
             uid = body["metadata"]["uid"]
-            await until(lambda: families.server(uid) == without_managed_fields(body) and not observer._queue._running)
+            await until(lambda: families.server(uid) == with_managers_of_spec(body) and not observer._queue._running)
             reports, report = 0, operator.cluster._reporter.report
 
             def fail_once(*arguments: Any) -> None:

@@ -20,7 +20,20 @@ from mcp_operator.cluster.podlogs.crashing import CrashReader
 from mcp_operator.cluster.telling import Teller
 from mcp_operator.cluster.watching import Change
 from mcp_operator.eventlog.memory import MemoryLog
-from tests.builders import Modifier, condition, crashed, deployment, having, mcpserver, pod, ready, replicaset, started, waiting
+from tests.builders import (
+    Modifier,
+    condition,
+    crashed,
+    deployment,
+    having,
+    kubernetes_event,
+    mcpserver,
+    pod,
+    ready,
+    replicaset,
+    started,
+    waiting,
+)
 from tests.component.fake_api import FakeApi, running, serving, until
 from tests.component.operating import Operator, apply_server, operating, settle
 from tests.stories import Story
@@ -259,6 +272,30 @@ async def test_a_crashed_init_container_is_read_too(api: FakeApi, logs: Logs) ->
         spec = having("spec.initContainers", [{"name": "migrate", "image": "registry.example/migrate:1.0"}])
         change_pod(api, spec, having("status.initContainerStatuses", [status]), condition("Ready", "False"))
         assert [line["container"] for line in await lines_told(operator, "no table")] == ["migrate"]
+
+
+async def test_a_probe_that_fails_and_ends_its_container_later_brings_the_lines_then(api: FakeApi, logs: Logs) -> None:
+    probe = {"name": "mcp", "startupProbe": {"periodSeconds": 1, "failureThreshold": 1}}
+    async with operating(api) as operator:
+        await running_server(api, operator)
+        told = kubernetes_event("Unhealthy", "Startup probe failed: no answer", about=api.get("pods", POD_NAME))
+        api.put("events", told)
+        unready = condition("Ready", "False", "ContainersNotReady")
+        change_pod(api, having("spec.containers", [probe]), started(), unready)
+        change_pod(
+            api,
+            having(
+                "status.containerStatuses", [{**api.get("pods", POD_NAME)["status"]["containerStatuses"][0], "started": False}]
+            ),
+        )
+        await causes_told(operator)
+        logs.hold(printed("waiting for the database"))
+        crash(api)
+        (line,) = await lines_told(operator, "waiting for the database")
+        statuses = await operator.told("status")
+    told_of_it = [(cause["reason"], cause["exitCode"], cause["id"]) for event in statuses for cause in event["causes"]]
+    assert [each[:2] for each in told_of_it] == [("StartupProbeFailed", None), ("StartupProbeFailed", 3)]
+    assert {each[2] for each in told_of_it} == {line["cause"]}
 
 
 async def test_lines_are_read_in_the_format_of_the_spec(api: FakeApi, logs: Logs) -> None:

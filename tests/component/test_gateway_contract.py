@@ -152,13 +152,14 @@ class TestPromises:
                 events.metrics(WEATHER),
                 events.line(WEATHER),
                 events.response(WEATHER),
+                events.warning(WEATHER),
             )
-            messages += await subscriber.take(5)
+            messages += await subscriber.take(6)
         for message in messages:
             promised.check_message(message)
         assert [message.json["type"] for message in messages] == [
             *("hello", "status", "progress", "metrics", "bookmark"),
-            *("status", "progress", "metrics", "log", "response"),
+            *("status", "progress", "metrics", "log", "response", "kubernetes"),
         ]
 
     async def test_a_stream_that_is_reset_and_ends_is_as_described(self, loopback: Loopback) -> None:

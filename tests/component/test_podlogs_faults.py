@@ -17,6 +17,8 @@ from tests.component.log_stage import Stage, stage
 from tests.kubelet import PrintedLog
 
 OTHER = "weather-7d4b9-1"
+HOUR = 3600 * 10**9
+"""Later than all that a test prints otherwise."""
 
 
 @pytest.fixture(autouse=True)
@@ -243,6 +245,64 @@ async def test_a_log_rotated_while_it_was_cut_off_goes_on_and_says_what_is_missi
         await scene.tells("<started>", "one", "<started, dropped>", "three", "four")
 
 
+async def test_a_clock_that_is_set_back_while_a_log_is_cut_off_costs_no_line() -> None:
+    async with followed() as scene:
+        scene.kubelet.print("two", at_ns=HOUR)
+        await scene.tells("<started>", "one", "two")
+        await scene.api.down()
+        scene.kubelet.print("three", "four")
+        await scene.api.up()
+        await scene.tells("<started>", "one", "two", "three", "four")
+        scene.kubelet.print("five", at_ns=HOUR + 1)
+        await scene.tells("<started>", "one", "two", "three", "four", "five")
+
+
+async def test_a_clock_that_is_set_back_while_a_log_is_followed_costs_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_FOLLOW_SILENCE_SECONDS", 0.05)
+    async with stage() as scene:
+        scene.kubelet.start()
+        scene.kubelet.print("one", at_ns=HOUR)
+        scene.see()
+        with scene.listening():
+            await until(lambda: bool(scene.asked(follow="true")))
+            scene.kubelet.print("two")  # kubelet leaves it out: it is earlier than what is asked for
+            await scene.tells("<started>", "one", "two")
+            scene.kubelet.print("three")
+            await scene.tells("<started>", "one", "two", "three")
+
+
+async def test_a_log_rotated_while_a_clock_was_set_back_says_what_is_missing() -> None:
+    async with stage() as scene:
+        scene.kubelet.start()
+        scene.kubelet.print("one", at_ns=HOUR)
+        scene.see()
+        with scene.listening():
+            await until(lambda: bool(scene.asked(follow="true")))
+            await scene.tells("<started>", "one")
+            await scene.api.down()
+            scene.kubelet.print("two", "three", "four")
+            scene.kubelet.runs[INSTANCE, "mcp"][-1].log.rotate(keep=2)
+            await scene.api.up()
+            await scene.tells("<started>", "one", "<started, dropped>", "three", "four")
+
+
+async def test_a_container_restarted_while_a_clock_was_set_back_tells_both_lives() -> None:
+    async with stage() as scene:
+        scene.kubelet.start()
+        scene.kubelet.print("one", at_ns=HOUR)
+        scene.see()
+        with scene.listening():
+            await until(lambda: bool(scene.asked(follow="true")))
+            await scene.tells("<started>", "one")
+            await scene.api.down()
+            scene.kubelet.print("last words", at_ns=HOUR + 1)
+            scene.kubelet.start()
+            scene.kubelet.print("second life")
+            scene.see()
+            await scene.api.up()
+            await scene.tells("<started>", "one", "last words", "<ended>", "<started>", "second life")
+
+
 async def test_a_deleted_pod_is_followed_to_its_last_line() -> None:
     async with stage() as scene:
         scene.kubelet.start()
@@ -264,6 +324,18 @@ async def test_a_pod_that_goes_while_its_log_is_cut_off_may_have_said_more() -> 
         await scene.api.down()
         scene.kubelet.print("unheard")
         scene.kubelet.delete()
+        scene.forget()
+        await scene.api.up()
+        await scene.tells("<started>", "one", "<ended, dropped>")
+
+
+async def test_the_log_of_a_later_pod_of_the_same_name_is_not_taken_for_that_of_the_one_that_is_gone() -> None:
+    async with followed() as scene:
+        await scene.api.down()
+        scene.kubelet.print("unheard")
+        scene.kubelet.runs.clear()
+        scene.kubelet.start()
+        scene.kubelet.print("said by the next one")
         scene.forget()
         await scene.api.up()
         await scene.tells("<started>", "one", "<ended, dropped>")

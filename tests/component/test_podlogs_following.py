@@ -170,6 +170,87 @@ async def test_what_was_rotated_away_meanwhile_is_said_to_be_missing() -> None:
             await scene.tells("<started>", "one", "<ended>", "<started, dropped>", "three")
 
 
+async def test_a_server_that_wants_it_is_followed_though_nobody_listens() -> None:
+    async with stage(logs={"follow": "always", "tailLines": 1}) as scene:
+        await until(lambda: bool(scene.following._servers))
+        scene.kubelet.start()
+        scene.kubelet.print("one", "two")
+        scene.see()
+        await scene.tells("<started>", "one", "two")
+        for container in ("mcp", "helper"):
+            scene.kubelet.start(container, instance=OTHER)
+            scene.kubelet.print(f"{container} speaks", container=container, instance=OTHER)
+        scene.see(OTHER)
+        for container in ("mcp", "helper"):
+            await scene.tells("<started>", f"{container} speaks", container=container, instance=OTHER)
+        assert not scene.lingering
+
+
+async def test_a_server_that_had_printed_before_it_is_always_followed_tells_its_last_lines() -> None:
+    async with stage(logs={"tailLines": 1}) as scene:
+        scene.kubelet.start()
+        scene.kubelet.print("one", "two")
+        scene.see()
+        scene.apply(logs={"tailLines": 1, "follow": "always"})
+        await scene.tells("<started>", "two")
+
+
+async def test_who_comes_and_goes_makes_no_difference_to_a_server_that_is_always_followed() -> None:
+    async with stage(linger=0.05, logs={"follow": "always"}) as scene:
+        scene.kubelet.start()
+        scene.see()
+        for text in ("one", "two"):
+            with scene.listening(tail=10):
+                scene.kubelet.print(text)
+                await until(lambda: scene.figure("lines_total") >= 1)
+        scene.kubelet.print("three")
+        await scene.tells("<started>", "one", "two", "three")
+        assert not scene.lingering
+        assert scene.figure("follows_begun_total") == 1
+
+
+async def test_following_always_can_be_switched_on_and_off_while_nobody_listens() -> None:
+    async with stage(linger=0.05) as scene:
+        scene.kubelet.start()
+        scene.kubelet.print("one")
+        scene.see()
+        scene.apply(logs={"follow": "always"})
+        await scene.tells("<started>", "one")
+        scene.apply(logs={"follow": "onDemand"})
+        await scene.tells("<started>", "one", "<ended>")
+        assert (await scene.events())[-1]["msg"] == "Nobody listens any more"
+        scene.kubelet.print("two")
+        scene.apply(logs={"follow": "always"})
+        await scene.tells("<started>", "one", "<ended>", "<started>", "two")
+
+
+async def test_a_deleted_server_that_was_always_followed_tells_its_last_words() -> None:
+    async with stage(logs={"follow": "always"}) as scene:
+        scene.kubelet.start()
+        scene.see()
+        await scene.tells("<started>")
+        await until(lambda: scene.kubelet.open == 1)
+        scene.delete()
+        await until(lambda: scene.lingering)
+        scene.kubelet.print("last words")
+        scene.kubelet.end(0)
+        scene.kubelet.gone.add(INSTANCE)
+        scene.forget()
+        await scene.tells("<started>", "last words", "<ended>")
+
+
+async def test_whether_secrets_are_told_can_be_changed_while_a_log_is_followed() -> None:
+    async with stage(logs={"follow": "always"}) as scene:
+        scene.kubelet.start()
+        scene.see()
+        scene.kubelet.print("password=one")
+        await scene.tells("<started>", "password=[redacted]")
+        scene.apply(logs={"follow": "always", "redact": False})
+        scene.see()
+        scene.kubelet.print("password=two")
+        await scene.tells("<started>", "password=[redacted]", "password=two")
+
+
 async def test_no_more_logs_are_read_at_a_time_than_may_be(caplog: pytest.LogCaptureFixture) -> None:
     async with stage(most=2) as scene:
         for number in range(5):

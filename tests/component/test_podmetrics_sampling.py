@@ -16,12 +16,14 @@ from aiohttp import web
 
 from mcp_operator.apiserver.kinds import MCP_SERVER
 from mcp_operator.cluster import queueing
+from mcp_operator.cluster.podmetrics import asking
 from mcp_operator.cluster.watching import Change
 from mcp_operator.model.events import EventType
 from tests.builders import mcpserver
 from tests.component.measuring import Stage, answering, by_address, pod_listening, staging
 
 MIB = 2**20
+TRAFFIC = ["requests", "requestsPerSecond", "errors", "inFlight"]
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ async def test_a_listener_hears_at_once_what_the_server_uses(stage: Stage) -> No
     assert sample["cpu"] == 1.0, "of two instances without a limit: of two cores"
     assert [instance["name"] for instance in sample["perInstance"]] == ["weather-7d4b9-0", "weather-7d4b9-1"]
     assert [(each["reason"], each["fields"]) for each in sample["unavailable"]] == [
-        ("NoPrometheusEndpoint", ["requests"]),
+        ("NoPrometheusEndpoint", TRAFFIC),
         ("NoMemoryLimit", ["memoryPercent"]),
     ]
     assert sample["key"] == f"{uid}/metrics/{sample['sampledAt']}"
@@ -159,7 +161,7 @@ async def test_nothing_is_told_of_a_server_that_is_gone(stage: Stage) -> None:
         await gone.wait()
         return web.json_response({"items": []})
 
-    stage.apply(intervalSeconds=1)
+    uid = stage.apply(intervalSeconds=1)
     stage.api.away = slow
     with stage.listening(None):
         await asked.wait()
@@ -170,6 +172,7 @@ async def test_nothing_is_told_of_a_server_that_is_gone(stage: Stage) -> None:
         await stage.tells("barrier", samples=2)
     assert await stage.told() == []
     assert stage.asked("weather") == 1
+    assert uid not in stage.sampler._rates, "and nothing is kept of it"
 
 
 async def test_servers_that_begin_to_be_listened_to_together_are_not_read_in_the_same_tick(
@@ -204,19 +207,125 @@ async def test_a_slow_server_does_not_keep_the_others_waiting(stage: Stage) -> N
 
 
 async def test_requests_of_all_instances_are_summed_and_one_that_refuses_is_named(stage: Stage) -> None:
-    pods = by_address({"127.0.0.1": answering("mcp_requests_total 3\n"), "127.0.0.2": answering('mcp_requests_total{a="b"} 4\n')})
+    first, second = 'mcp_requests_total{status="ok"} 3\n', 'mcp_requests_total{status="error"} 4\nmcp_active_requests 1\n'
+    pods = by_address({"127.0.0.1": answering(first), "127.0.0.2": answering(second)})
     async with pod_listening(pods, host="127.0.0.1") as port, pod_listening(pods, host="127.0.0.2", port=port):
         stage.apply(instances=3, prometheus={"port": port, "path": "/figures"})
         with stage.listening():
             sample = await stage.tells()
     assert (sample["requests"], sample["requestsSource"]) == (7.0, "pod")
     assert [instance["requests"] for instance in sample["perInstance"]] == [3.0, 4.0, None]
+    assert [instance["errors"] for instance in sample["perInstance"]] == [0.0, 4.0, None]
+    assert (sample["requestsPerSecond"], sample["errors"], sample["inFlight"]) == (None, 4.0, 1.0)
     assert [(each["reason"], each["instance"], each["fields"]) for each in sample["unavailable"]] == [
-        ("ScrapeRefused", "weather-7d4b9-2", ["requests"]),
+        ("NotYetMeasured", None, ["requestsPerSecond"]),
+        ("NoInFlightGauge", "weather-7d4b9-0", ["inFlight"]),
+        ("ScrapeRefused", "weather-7d4b9-2", TRAFFIC),
         ("NoMemoryLimit", None, ["memoryPercent"]),
     ]
     assert stage.count("scrapes_total", result="read") == 2
     assert stage.count("scrapes_total", result="ScrapeRefused") == 1
+
+
+class Serving:
+    """A pod that counts, and may be restarted."""
+
+    def __init__(self, served: int = 0) -> None:
+        self.served = served
+
+    async def answer(self, _: web.Request) -> web.StreamResponse:
+        return web.Response(text=f"mcp_requests_total {self.served}\n")
+
+
+async def test_rates_follow_what_instances_serve_through_restarts_and_a_scaling(stage: Stage) -> None:
+    first, second = Serving(100), Serving(5000)
+    pods = by_address({"127.0.0.1": first.answer, "127.0.0.2": second.answer})
+
+    async def rates_until(*expected: float | None) -> dict[str, Any]:
+        """The next sample in which the instances have these rates."""
+        samples = len(await stage.told())
+        while True:
+            samples += 1
+            sample = await stage.tells(samples=samples)
+            rates = [instance["requestsPerSecond"] for instance in sample["perInstance"]]
+            assert sample["requestsPerSecond"] == (
+                sum(known) if (known := [rate for rate in rates if rate is not None]) else None
+            )
+            if rates == list(expected):
+                return sample
+
+    async with pod_listening(pods, host="127.0.0.1") as port, pod_listening(pods, host="127.0.0.2", port=port):
+        stage.apply(intervalSeconds=1, prometheus={"port": port})
+        with stage.listening():
+            assert (await stage.tells())["requestsPerSecond"] is None
+            await rates_until(0.0)
+            first.served = 160
+            stage.run_pod("weather-7d4b9-1", "127.0.0.2")
+            await rates_until(0.0, 0.0)
+            known = [sample["requestsPerSecond"] for sample in await stage.told() if sample["requestsPerSecond"]]
+            assert len(known) == 1, "60 requests were served between two samples"
+            assert known[0] < 5000, "and what the new instance had served before is no rate"
+            first.served = 3
+            while "CounterReset" not in [each["reason"] for each in (await rates_until(None, 0.0))["unavailable"]]:
+                pass
+            await rates_until(0.0, 0.0)
+
+
+async def test_an_instance_that_is_gone_is_asked_no_more(stage: Stage) -> None:
+    asked: list[str] = []
+
+    async def count(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        asked.append(request.transport.get_extra_info("sockname")[0])
+        return web.Response(text="mcp_requests_total 1\n")
+
+    async with pod_listening(count, host="127.0.0.1") as port, pod_listening(count, host="127.0.0.2", port=port):
+        stage.apply(instances=2, intervalSeconds=1, prometheus={"port": port})
+        with stage.listening():
+            await stage.tells()
+            stage.remove_pod("weather-7d4b9-1")
+            told = len(await stage.told())
+            sample = await stage.tells(samples=told + 2)  # the next one may have begun before
+            assert [instance["name"] for instance in sample["perInstance"]] == ["weather-7d4b9-0"]
+            asked.clear()
+            await stage.tells(samples=told + 3)
+    assert set(asked) == {"127.0.0.1"}
+
+
+async def test_each_instance_says_when_it_was_measured(stage: Stage) -> None:
+    stage.api.measured_at = "2026-11-23T05:32:32Z"
+    stage.apply(instances=2)
+    del stage.api.usage["weather-7d4b9-1"]
+    with stage.listening():
+        sample = await stage.tells()
+    first, second = sample["perInstance"]
+    assert (first["sampledAt"], first["windowSeconds"]) == ("2026-11-23T05:32:32Z", 15.2)
+    assert (second["sampledAt"], second["windowSeconds"]) == (None, None)
+
+
+async def test_servers_whose_turn_comes_within_a_second_are_asked_for_together(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "time", SimpleNamespace(monotonic=lambda: 0.0))  # else a slow machine needs more requests
+    names = [f"server-{number}" for number in range(12)]
+    for name in names:
+        stage.apply(name)
+    with stage.listening(None):
+        for name in names:
+            sample = await stage.tells(name)
+            assert (sample["cpuMillicores"], len(sample["perInstance"])) == (10.0, 1), "each its own instance alone"
+    assert stage.asked() == stage.count("usage_requests_total", result="read") == 1
+
+
+async def test_when_metrics_server_is_away_those_asked_for_together_all_say_so(stage: Stage) -> None:
+    stage.api.away = refusing(503)
+    names = [f"server-{number}" for number in range(4)]
+    for name in names:
+        stage.apply(name)
+    with stage.listening(None):
+        for name in names:
+            sample = await stage.tells(name)
+            assert sample["unavailable"][0]["reason"] == "MetricsUnavailable"
 
 
 @pytest.mark.parametrize("status", [404, 503])
@@ -230,8 +339,8 @@ async def test_without_metrics_server_usage_is_null_with_the_reason_and_the_next
             sample = await stage.tells()
             assert [sample[field] for field in ("cpu", "cpuMillicores", "memory", "memoryBytes", "memoryPercent")] == [None] * 5
             assert sample["requests"] == 3.0
-            (trouble,) = sample["unavailable"]
-            assert (trouble["reason"], trouble["instance"]) == ("MetricsUnavailable", None)
+            trouble = sample["unavailable"][0]
+            assert (trouble["reason"], trouble["instance"], len(trouble["fields"])) == ("MetricsUnavailable", None, 5)
             assert str(status) in trouble["message"]
             stage.api.away = None
             told = len(await stage.told())

@@ -178,6 +178,7 @@ async def test_prometheus_sees_each_request_with_bounded_labels(start: Callable[
     assert found['mcp_requests_total{mcp_method_name="tools/call"}'] == 3
     assert found[f"{name}_count{labels.format('', 'add')}"] == 1
     assert found[f"{name}_count{labels.format('tool_error', 'add')}"] == 1
+    assert found["mcp_server_active_requests"] == 0
     assert [series for series in found if "no such" in series] == []
     assert [series for series in found if series.startswith(f"{name}_count") and 'gen_ai_tool_name="other"' in series]
 

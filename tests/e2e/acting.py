@@ -6,8 +6,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from local_cluster import Cluster
+
 Object: TypeAlias = dict[str, Any]
 Kubectl: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def administrator(cluster: Cluster) -> Kubectl:
+    """kubectl as a cluster's administrator."""
+
+    def run(*args: str, input: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        argv = [str(cluster.kubectl), f"--kubeconfig={cluster.kubeconfig}", *args]
+        done = subprocess.run(argv, check=False, input=input, capture_output=True, text=True, timeout=240)
+        assert not check or done.returncode == 0, f"kubectl {' '.join(args)} failed: {done.stderr}"
+        return done
+
+    return run
 
 
 @dataclass(frozen=True)
@@ -27,7 +41,12 @@ class User:
 
     def apply_server(self, name: str, **spec: Any) -> None:
         """kubectl apply of an MCPServer with this spec."""
-        self.apply({"apiVersion": "mcp-operator.dev/v1alpha1", "kind": "MCPServer", "metadata": {"name": name}, "spec": spec})
+        self.apply_servers({name: spec})
+
+    def apply_servers(self, specs: Mapping[str, Mapping[str, Any]]) -> None:
+        """kubectl apply of MCPServers by their names."""
+        kind = {"apiVersion": "mcp-operator.dev/v1alpha1", "kind": "MCPServer"}
+        self.apply(*({**kind, "metadata": {"name": name}, "spec": spec} for name, spec in specs.items()))
 
     def patch_server(self, name: str, spec: Mapping[str, Any]) -> None:
         self.run("patch", "mcpserver", name, "--type=merge", f"--patch={json.dumps({'spec': spec})}")

@@ -1,14 +1,13 @@
 """What the tests on a real cluster share: one cluster with the operator in it, started once, and a namespace for each test."""
 
 import secrets
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from local_stack.stack import Stack, started
-from tests.e2e.acting import Kubectl, User
+from tests.e2e.acting import Kubectl, User, administrator
 from tests.e2e.installation import Installation
 
 CLUSTERS = Path(__file__).parents[2] / ".local" / "clusters"
@@ -46,14 +45,7 @@ def installed(stack: Stack) -> Installation:
 @pytest.fixture(scope="session")
 def kubectl(stack: Stack) -> Kubectl:
     """kubectl as the cluster's administrator."""
-
-    def run(*args: str, input: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
-        argv = [str(stack.cluster.kubectl), f"--kubeconfig={stack.cluster.kubeconfig}", *args]
-        done = subprocess.run(argv, check=False, input=input, capture_output=True, text=True, timeout=240)
-        assert not check or done.returncode == 0, f"kubectl {' '.join(args)} failed: {done.stderr}"
-        return done
-
-    return run
+    return administrator(stack.cluster)
 
 
 @pytest.fixture

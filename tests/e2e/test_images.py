@@ -35,6 +35,14 @@ def test_a_sample_manifest_gets_ready(stack: Stack, restricted: User, sample: st
     assert '"msg": "listening", "port": 8080' in log
 
 
+def test_the_sample_of_an_observed_workload_gets_ready(stack: Stack, restricted: User) -> None:
+    stack.cluster.load_image(build("sample").archive)
+    restricted.run("apply", f"--filename={SAMPLES}/observed.yaml")
+    restricted.run("wait", "--for=condition=Ready", "mcpserver/notes", "--timeout=180s")
+
+    assert restricted.get("mcpserver", "notes")["status"]["instances"] == "2/2"
+
+
 async def test_the_crashing_sample_fails_with_its_own_words(restricted: User) -> None:
     restricted.run("apply", f"--filename={SAMPLES}/crashing.yaml")
     restricted.run("wait", "--for=condition=Stalled", "mcpserver/crashing", "--timeout=180s")

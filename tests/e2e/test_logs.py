@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import textwrap
-from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Iterable
-from typing import TypeAlias
+from collections.abc import Callable
 
-from local_stack.stack import NAMESPACE
+import aiohttp
+
+from local_stack.sse import Parser
 from tests.e2e.acting import User
 from tests.e2e.installation import Installation
-from tests.e2e.subscribing import EventJson, Subscriber
+from tests.e2e.printing import Kubectl, ended, figure, instance_of, is_line, line_after, markers, program, told
+from tests.e2e.subscribing import EventJson
 from tests.waiting import until
-
-Printed: TypeAlias = tuple[str, str]
-"""Timestamp and text of a line."""
-
-_LINE = re.compile(rb"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z) ([^\n]*?)\r?(?:\n|\Z)", re.MULTILINE)
-"""What kubelet says itself has no time."""
 
 TICKING = """
 import itertools, time
@@ -60,85 +53,13 @@ time.sleep(600)
 """
 
 
-def program(source: str | bytes) -> dict[str, object]:
-    """A spec for an instance that runs this instead of a server; it is never ready."""
-    text = source.decode() if isinstance(source, bytes) else source
-    return {"command": ["python3", "-u", "-c"], "args": [textwrap.dedent(text)], "logs": {"format": "text"}}
+TOO_MANY = 40_000
+"""Lines that no buffer on the way to a subscriber has room for, and the operator's history has."""
 
 
-class Kubectl:
-    """`kubectl logs --timestamps` of one instance."""
-
-    def __init__(self, user: User, installed: Installation, instance: str) -> None:
-        cluster = installed.cluster
-        self._argv = [str(cluster.kubectl), f"--kubeconfig={cluster.kubeconfig}", f"--namespace={user.namespace}"]
-        self._argv += ["logs", "--timestamps", instance]
-
-    async def printed(self) -> list[Printed]:
-        """All that was printed until now; nothing once the instance is gone."""
-        return await self._run()
-
-    async def printed_until_it_is_gone(self) -> list[Printed]:
-        """All that is ever printed.
-
-        kubelet ends a follow early where the machine has no inotify instances left, so one may take several; each shows all.
-        """
-        printed: list[Printed] = []
-        while newer := await self._run("--follow"):
-            printed = newer
-        return printed
-
-    async def _run(self, *options: str) -> list[Printed]:
-        process = await asyncio.create_subprocess_exec(*self._argv, *options, stdout=PIPE, stderr=DEVNULL)
-        content, _ = await asyncio.wait_for(process.communicate(), 240)
-        return [(found[1].decode(), found[2].decode(errors="replace")) for found in _LINE.finditer(content)]
-
-
-def told(events: Iterable[EventJson], instance: str) -> list[Printed]:
-    """The lines of an instance, repeats left out by their keys as a subscriber would."""
-    lines = {event["key"]: event for event in events if is_line(event, instance)}
-    return [(line["timestamp"], line["msg"]) for line in lines.values()]
-
-
-def is_line(event: EventJson, instance: str | None = None) -> bool:
-    is_one = event["type"] == "log" and event["level"] is not None and not event["previous"]
-    return is_one and instance in {None, event["instance"]}
-
-
-def markers(stream: Subscriber) -> list[tuple[str, bool]]:
-    """Beginnings and ends of followed logs, and whether something is missing there."""
-    return [(event["follow"], event["dropped"]) for event in stream.events if event["type"] == "log" and event["follow"]]
-
-
-async def line_after(stream: Subscriber, instance: str, printed: Printed) -> None:
-    """Wait until this line of an instance is told."""
-    stream.rewind()
-    await stream.until(lambda event: is_line(event, instance) and event["timestamp"] >= printed[0])
-
-
-async def ended(stream: Subscriber, instance: str) -> EventJson:
-    """Wait until all of an instance that is gone is told."""
-    stream.rewind()
-    return await stream.until(lambda event: event.get("follow") == "ended" and event["instance"] == instance)
-
-
-async def instance_of(user: User, server: str) -> str:
-    """The name of the server's only instance, as soon as it runs."""
-
-    def running() -> str:
-        pods = [pod for pod in user.pods(server) if "deletionTimestamp" not in pod["metadata"]]
-        return str(pods[0]["metadata"]["name"]) if len(pods) == 1 and pods[0]["status"]["phase"] == "Running" else ""
-
-    return await until(running, f"an instance of {server} runs")
-
-
-def figure(installed: Installation, name: str) -> float:
-    """One of the operator's metrics, as Prometheus would read it."""
-    (pod,) = installed.stack.kubectl("get", "pods", f"--namespace={NAMESPACE}", "--output=name").split()
-    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod.removeprefix('pod/')}:8081/proxy/metrics"
-    found = re.search(rf"^mcp_operator_{name} (\S+)$", installed.stack.kubectl("get", f"--raw={path}"), re.MULTILINE)
-    assert found is not None, name
-    return float(found[1])
+def flooded(event: EventJson) -> int:
+    """The number of a line that the sample server floods its log with; 0 of anything else."""
+    return int((event.get("fields") or {}).get("line", 0))
 
 
 async def test_over_a_rolling_update_each_line_of_each_instance_is_told(user: User, installed: Installation) -> None:
@@ -247,3 +168,34 @@ async def test_a_subscriber_who_comes_back_after_ten_seconds_has_missed_no_line(
         await line_after(second, instance, printed[-1])
     assert told([*first.events, *second.events], instance)[: len(printed)] == printed
     assert "reset" not in [frame["type"] for frame in second.control]
+
+
+async def test_what_a_slow_subscriber_misses_of_5000_lines_a_second_is_counted_to_the_line(
+    user: User, installed: Installation
+) -> None:
+    env = [{"name": "FLOOD_LINES_PER_SECOND", "value": "5000"}]
+    user.apply_server("flooding", image=installed.sample, env=env, resources={"requests": {"cpu": "500m"}})
+    async with installed.stream(user, "flooding") as known:
+        await known.until(lambda event: flooded(event) > 0)
+    url = f"{installed.gateway}/api/servers/{user.namespace}:flooding/events?types=log"
+    frames: list[EventJson] = []
+    parser = Parser()
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+
+        async def read(until_told: Callable[[], bool]) -> None:
+            while not until_told():
+                frames.extend(frame.json for frame in parser.feed(await response.content.readany()))
+
+        await asyncio.wait_for(read(lambda: any(flooded(frame) for frame in frames)), 60)
+        before = figure(installed, "log_lines_total")
+        await until(lambda: figure(installed, "log_lines_total") > before + TOO_MANY, "it is too slow", every=1)
+        await asyncio.wait_for(read(lambda: any(frame["type"] == "dropped" for frame in frames)), 60)
+        end = len(frames) + 1000
+        await asyncio.wait_for(read(lambda: len(frames) > end), 60)
+    last, missed = 0, 0
+    for frame in frames:
+        if frame["type"] == "dropped":
+            missed += frame["count"]
+        elif number := flooded(frame):
+            assert not last or number == last + missed + 1, f"{missed} lines are said to be missing"
+            last, missed = number, 0

@@ -66,9 +66,10 @@ FULL_SPEC: dict[str, Any] = {
         "minReadySeconds": 5,
         "progressDeadlineSeconds": 120,
         "drainSeconds": 10,
+        "historyLimit": 20,
     },
     "metrics": {"intervalSeconds": 30, "prometheus": {"port": 9100, "path": "/figures"}},
-    "logs": {"tailLines": 0, "format": "json"},
+    "logs": {"follow": "always", "tailLines": 0, "format": "json", "redact": False},
 }
 
 
@@ -102,6 +103,63 @@ def test_a_manifest_with_every_field_is_taken_as_it_is(user: User) -> None:
     apply(user, manifest(**FULL_SPEC))
 
     assert user.get("mcpserver", "weather")["spec"] == FULL_SPEC
+
+
+FULL_OBSERVER: dict[str, Any] = {
+    "workloadRef": {"kind": "StatefulSet", "name": "weather.v1"},
+    "replicas": 1,
+    "transport": "sse",
+    "port": 9000,
+    "path": "/v1/sse",
+    "rollout": {"progressDeadlineSeconds": 30, "historyLimit": 3},
+    "metrics": {"intervalSeconds": 30, "prometheus": {"port": 9100, "path": "/figures"}},
+    "logs": {"follow": "always", "tailLines": 0, "format": "json", "redact": False},
+}
+OBSERVER: dict[str, Any] = {"image": None, "workloadRef": {"kind": "Deployment", "name": "weather"}}
+
+
+def test_an_observer_takes_every_field_that_changes_no_pod(user: User) -> None:
+    apply(user, manifest(image=None, **FULL_OBSERVER))
+
+    spec = user.get("mcpserver", "weather")["spec"]
+    assert (spec["rollout"]["progressDeadlineSeconds"], spec["rollout"]["historyLimit"]) == (30, 3)
+    assert {field: spec[field] for field in FULL_OBSERVER if field != "rollout"} == {
+        field: value for field, value in FULL_OBSERVER.items() if field != "rollout"
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [({}, {"image": None, **OBSERVER}), (OBSERVER, {"image": "weather:1", "workloadRef": None})],
+    ids=["run, then observed", "observed, then run"],
+)
+def test_a_server_cannot_turn_from_one_that_is_run_into_one_that_is_observed(
+    user: User, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    apply(user, manifest(**{"suspend": None if before else True, **before}))
+
+    change = json.dumps({"spec": {"suspend": None, **after}})
+    options = ("patch", "mcpserver", "weather", "--type=merge", f"--patch={change}")
+    answer = user.kubectl("--namespace", user.namespace, *options, check=False)
+
+    assert answer.returncode != 0
+    assert "image and workloadRef can't take each other's place: delete the MCPServer and create another" in answer.stderr
+
+
+def test_an_observer_may_name_another_workload_later(user: User) -> None:
+    apply(user, manifest(**OBSERVER))
+
+    user.patch_server("weather", {"workloadRef": {"kind": "StatefulSet", "name": "other"}})
+
+
+def test_an_observer_is_not_scaled_the_workload_is(user: User) -> None:
+    apply(user, manifest(**OBSERVER))
+
+    answer = user.kubectl("--namespace", user.namespace, "scale", "mcpserver", "weather", "--replicas=3", check=False)
+
+    assert answer.returncode != 0
+    assert "leave it out and scale the workload itself: kubectl scale" in answer.stderr
+    assert scale_of(user)["spec"]["replicas"] == 1
 
 
 @pytest.mark.parametrize("spec", [{}, FULL_SPEC], ids=["only an image", "every field"])
@@ -157,6 +215,7 @@ def test_kubectl_explain_tells_all_of_a_rollout(user: User) -> None:
         "spec.resources",
         "spec.rollout",
         "spec.service",
+        "spec.workloadRef",
         "status",
         "status.causes",
         "status.conditions",

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from itertools import pairwise
 
 import pytest
 
@@ -56,10 +57,9 @@ def as_kubectl_rounds(event: EventJson) -> dict[str, tuple[int, int]]:
     }
 
 
-def call(installed: Installation, user: User, server: str) -> None:
-    """Call a tool of the server, as an MCP client in the cluster does: an initialize and a call at least."""
-    address = user.get("service", server)["spec"]["clusterIP"]
-    argv = installed.cluster.nsenter([sys.executable, "-m", "local_stack.calling", f"http://{address}:8080/mcp"])
+def call(installed: Installation, url: str, *options: str) -> None:
+    """Call tools of a server, as an MCP client in the cluster does: an initialize and a call at least."""
+    argv = installed.cluster.nsenter([sys.executable, "-m", "local_stack.calling", url, *options])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
@@ -91,6 +91,48 @@ SPEC = {
 }
 
 
+def served(installed: Installation, user: User, pod: str) -> tuple[float, float]:
+    """What the pod itself says: requests, and how many of these failed."""
+    path = f"/api/v1/namespaces/{user.namespace}/pods/{pod}:8080/proxy/metrics"
+    lines = installed.stack.kubectl("get", f"--raw={path}").splitlines()
+    counted = [line for line in lines if line.startswith("mcp_server_operation_duration_seconds_count{")]
+    failed = [line for line in counted if 'error_type=""' not in line]
+    return sum(float(line.split()[-1]) for line in counted), sum(float(line.split()[-1]) for line in failed)
+
+
+async def check_rates(installed: Installation, user: User, stream: Subscriber) -> None:
+    """Calls to one instance, some of which fail: counted, told per second, and told again by the history."""
+    calm = await stream.until(lambda event: is_whole(event) and event["requestsPerSecond"] == 0)
+    pod = calm["perInstance"][0]["name"]
+    before = served(installed, user, pod)
+    address = user.get("pod", pod)["status"]["podIP"]
+    call(installed, f"http://{address}:8080/mcp", "--calls=20", "--failing=5")
+    requests, errors = served(installed, user, pod)
+    assert (requests - before[0] >= 25, errors - before[1]) == (True, 5)
+
+    def told(event: EventJson) -> bool:
+        return is_whole(event) and event["perInstance"][0]["requests"] == requests
+
+    samples = [calm]
+    while not told(samples[-1]):
+        samples.append(await stream.until(is_sample))
+    assert samples[-1]["perInstance"][0]["errors"] == errors
+    assert samples[-1]["errors"] == calm["errors"] + 5
+    assert samples[-1]["inFlight"] == 0
+    for earlier, later in pairwise(samples):
+        if is_whole(earlier) and is_whole(later):
+            assert (later["requestsPerSecond"] > 0) == (later["requests"] > earlier["requests"])
+
+    code, history = await installed.get_json(f"/api/servers/{user.namespace}:weather/metrics?since=1h&points=1000")
+    assert code == 200
+    points = {point["time"]: point for point in history["points"] if point["samples"] == 1}
+    assert history["dropped"] == []
+    for sample in samples:
+        assert [points[sample["time"]][name] for name in ("requests", "errors", "requestsPerSecond", "cpu")] == [
+            sample[name] for name in ("requests", "errors", "requestsPerSecond", "cpu")
+        ]
+
+
 async def test_figures_agree_with_kubectl_top_and_the_calls_made_and_outlive_metrics_server(
     user: User, installed: Installation
 ) -> None:
@@ -112,10 +154,16 @@ async def test_figures_agree_with_kubectl_top_and_the_calls_made_and_outlive_met
         assert sample["cpu"] == pytest.approx(sample["cpuMillicores"] / 1000 * 100, abs=0.001), "of two limits of half a core"
         assert sample["memoryPercent"] == pytest.approx(sample["memoryBytes"] / (512 * MIB) * 100, abs=0.001)
 
-        call(installed, user, "weather")
+        for each in sample["perInstance"]:
+            assert datetime.fromisoformat(each["sampledAt"]) < datetime.fromisoformat(sample["sampledAt"])
+            assert 1 < each["windowSeconds"] < 120
+
+        service = f"http://{user.get('service', 'weather')['spec']['clusterIP']}:8080/mcp"
+        call(installed, service)
         after = await stream.until(lambda event: is_sample(event) and (event["requests"] or 0) >= before["requests"] + 2)
         assert after["requestsSource"] == "pod"
         assert after["requests"] == sum(each["requests"] for each in after["perInstance"])
+        await check_rates(installed, user, stream)
 
         with frozen(installed, "metrics-server"):
             without = await stream.until(is_without_metrics_server)

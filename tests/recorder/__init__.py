@@ -3,6 +3,7 @@
     export PYTHONPATH=deploy/local                 (as in the Makefile)
     python -m tests.recorder                    all stories
     python -m tests.recorder new-image          one of them
+    python -m tests.recorder --cases            the causes' cases, of each failure in tests/failures.py
     python -m tests.recorder --retell           what the evaluator tells of the recorded moments now
 
 `stories` says what a person does, `stage` does it with kubectl on a cluster of its own and watches, `tables` is the form in which

@@ -8,7 +8,7 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from queue import Empty, Queue
 from typing import Any
 
 from mcp_operator.model.spec import MCPServer
+from mcp_operator.rollout.observation import Observation
 from mcp_operator.rollout.state import State
 from mcp_operator.workload.rendering import deployment
 from tests.recorder.tables import Json, Key, Replay, Table, patch, trimmed
@@ -23,6 +24,7 @@ from tests.recorder.tables import Json, Key, Replay, Table, patch, trimmed
 _WATCHED = {
     "MCPServer": "apis/mcp-operator.dev/v1alpha1/namespaces/{}/mcpservers?watch=1",
     "Deployment": "apis/apps/v1/namespaces/{}/deployments?watch=1",
+    "StatefulSet": "apis/apps/v1/namespaces/{}/statefulsets?watch=1",
     "ReplicaSet": "apis/apps/v1/namespaces/{}/replicasets?watch=1",
     "Pod": "api/v1/namespaces/{}/pods?watch=1",
     "Event": "api/v1/namespaces/{}/events?watch=1&fieldSelector=type%3DWarning",
@@ -63,6 +65,19 @@ class Stage:
         }
         self.run("apply", "--filename=-", stdin=json.dumps(manifest))
         self.reconcile()
+
+    def observe(self, workload: Mapping[str, Any], **spec: Any) -> None:
+        """Create a server that observes a workload called weather, and then somebody's workload of that name."""
+        manifest = {
+            "apiVersion": "mcp-operator.dev/v1alpha1",
+            "kind": "MCPServer",
+            "metadata": {"name": "weather"},
+            "spec": {"workloadRef": {"kind": workload["kind"], "name": "weather"}, **spec},
+        }
+        self.run("apply", "--filename=-", stdin=json.dumps(manifest))
+        self._watch(lambda state: state is not None, "server", within=10)
+        self._take(applied={"server_generation": 1, "deployment_generation": None})
+        self.run("apply", "--filename=-", stdin=json.dumps(workload))
 
     def edit(self, **spec: Any) -> None:
         """Change some fields of the server's spec; None takes one out."""
@@ -116,6 +131,10 @@ class Stage:
 
     def table(self, story: str, version: str) -> Table:
         return Table(story=story, recorded=version, began=self._replay.began, moments=self._moments)
+
+    def observation(self) -> tuple[Observation, Sequence[Json]]:
+        """What is seen now, and the objects that it is made of."""
+        return self._replay.observation(datetime.now(UTC)), [each for _, each in sorted(self._replay.objects.items())]
 
     @contextmanager
     def watching(self) -> Iterator[None]:

@@ -20,15 +20,16 @@ from typing import Any, TypeAlias
 
 import yaml
 
+from mcp_operator.cluster.objects import observed_by
 from mcp_operator.model.causes import CauseState
-from mcp_operator.model.events import Event, ProgressPayload, StatusPayload
+from mcp_operator.model.events import Event, KubernetesPayload, ProgressPayload, StatusPayload
 from mcp_operator.model.servers import ServerName
 from mcp_operator.rollout.evaluating import evaluate
-from mcp_operator.rollout.instances import REVISION_LABEL
+from mcp_operator.rollout.instances import REVISION_LABEL, STATEFUL_REVISION_LABEL
 from mcp_operator.rollout.observation import Applied, Observation
-from mcp_operator.rollout.reading import digest
 from mcp_operator.rollout.state import State
 from mcp_operator.rollout.telling import tell
+from mcp_operator.rollout.workloads import digest
 
 Json: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, str]
@@ -48,7 +49,7 @@ class Table:
 
     @classmethod
     def read(cls, path: Path) -> "Table":
-        raw = yaml.load(path.read_text(), yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader)  # noqa: S506 - both are safe loaders
+        raw = load(path)
         return cls(raw["story"], raw["recorded"], datetime.fromisoformat(raw["began"]), raw["moments"])
 
     def write(self, path: Path) -> None:
@@ -59,6 +60,11 @@ class Table:
             "moments": [{name: value for name, value in moment.items() if value or name == "at"} for moment in self.moments],
         }
         path.write_text(yaml.safe_dump(raw, sort_keys=False, default_flow_style=None, width=130, allow_unicode=True))
+
+
+def load(path: Path) -> Any:
+    """A YAML file, read the fast way where there is one."""
+    return yaml.load(path.read_text(), yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader)  # noqa: S506 - both are safe loaders
 
 
 class Replay:
@@ -100,7 +106,8 @@ class Replay:
             name=name,
             uid=uid,
             server=server,
-            deployment=next(self._of("Deployment"), None),
+            observes=observed_by(server),
+            workload=next(self._of("StatefulSet"), None) or next(self._of("Deployment"), None),
             replica_sets=tuple(self._of("ReplicaSet")),
             pods=tuple(self._of("Pod")),
             warnings=tuple(self._of("Event")),
@@ -120,6 +127,8 @@ def in_words(event: Event) -> str:
         words += f", {payload.terminating} terminating" if payload.terminating else ""
         marks = {CauseState.ACTIVE: "+", CauseState.RECOVERED: "-"}
         return words + "".join(f", {marks[cause.state]}{cause.reason}" for cause in payload.causes)
+    if isinstance(payload, KubernetesPayload):
+        return f"kubernetes {payload.reason} of {payload.kind}"
     assert isinstance(payload, ProgressPayload), "the evaluator tells of nothing else"
     return f"{payload.kind} {payload.percent}%" + (f" {payload.outcome}" if payload.outcome else "")
 
@@ -153,34 +162,43 @@ def merged(before: Mapping[str, Any], changes: Mapping[str, Any]) -> Json:
 # --- what is kept of an object ----------------------------------------------------------------------------------------------
 
 _KEPT: Mapping[str, Iterable[str]] = {
-    "MCPServer": ("spec.image", "spec.replicas", "spec.suspend"),
+    "MCPServer": ("spec.image", "spec.workloadRef", "spec.replicas", "spec.suspend", "spec.rollout.progressDeadlineSeconds"),
     "Deployment": (
         *(f"spec.{name}" for name in ("replicas", "paused", "strategy", "minReadySeconds", "progressDeadlineSeconds")),
         *("spec.template", "status"),
     ),
+    "StatefulSet": (
+        *(f"spec.{name}" for name in ("replicas", "updateStrategy", "minReadySeconds", "podManagementPolicy", "ordinals")),
+        *("spec.template", "status"),
+    ),
     "ReplicaSet": ("spec.replicas", "spec.template", "status.conditions"),
     "Pod": (
-        "spec.nodeName",
-        *(f"status.{name}" for name in ("phase", "conditions", "initContainerStatuses", "containerStatuses")),
+        *(f"spec.{name}" for name in ("nodeName", "terminationGracePeriodSeconds", "containers", "initContainers")),
+        *(
+            f"status.{name}"
+            for name in ("phase", "reason", "message", "conditions", "initContainerStatuses", "containerStatuses")
+        ),
     ),
-    "Event": ("involvedObject", "reason", "message"),
+    "Event": ("involvedObject", "reason", "message", "count", "series", "eventTime", "lastTimestamp"),
 }
 _METADATA = ("namespace", "name", "uid", "creationTimestamp", "deletionTimestamp")
 _CONDITIONS = frozenset({"Progressing", "ReplicaFailure", "PodScheduled", "PodReadyToStartContainers", "Ready"})
 _CONDITION = ("type", "status", "reason", "lastTransitionTime")
 _EXPLAINED = frozenset({"ReplicaFailure", "PodScheduled"})
 """Conditions whose message is read."""
-_CONTAINER = ("name", "image", "imageID", "state", "lastState", "restartCount", "started")
+_CONTAINER = ("name", "image", "imageID", "state", "lastState", "restartCount", "started", "ready")
+_CONTAINER_SPEC = ("name", "image", "restartPolicy", "ports", "startupProbe", "readinessProbe", "livenessProbe")
 
 
 def trimmed(target: Mapping[str, Any]) -> Json:
     """What an evaluation reads of an object, with its kind and name in front."""
     kind, metadata = target["kind"], target["metadata"]
     kept: Json = {"kind": kind, "name": metadata["name"], "metadata": _fields(metadata, _METADATA)}
-    if kind in ("MCPServer", "Deployment"):
+    if kind in ("MCPServer", "Deployment", "StatefulSet"):
         kept["metadata"]["generation"] = metadata["generation"]
-    if revision := metadata.get("labels", {}).get("pod-template-hash"):
-        kept["metadata"]["labels"] = {"pod-template-hash": revision}
+    labels = metadata.get("labels", {})
+    if revisions := _fields(labels, (REVISION_LABEL, STATEFUL_REVISION_LABEL)):
+        kept["metadata"]["labels"] = revisions
     for path in _KEPT[kind]:
         *parents, name = path.split(".")
         source, place = target, kept
@@ -198,20 +216,21 @@ def _lean(name: str, value: Any) -> Any:
             # An evaluation only compares templates: a digest stands for what isn't shown.
             labels = {label: each for label, each in value["metadata"]["labels"].items() if label != REVISION_LABEL}
             whole = {**value["metadata"], "labels": labels, "creationTimestamp": None, "spec": value["spec"]}
-            containers = [_fields(each, ("name", "image")) for each in value["spec"]["containers"]]
+            kinds = ("containers", "initContainers")
+            containers = {kind: [_fields(each, ("name", "image")) for each in value["spec"].get(kind) or ()] for kind in kinds}
             return {
                 "metadata": {"labels": value["metadata"]["labels"], "annotations": {"digest": digest(whole)}},
-                "spec": {"containers": containers},
+                "spec": {kind: names for kind, names in containers.items() if names},
             }
         case "status":
             return {field: _lean(field, each) for field, each in value.items()}
         case "conditions":
             read = sorted((each for each in value if each["type"] in _CONDITIONS), key=lambda each: str(each["type"]))
             return [_fields(each, (*_CONDITION, "message") if each["type"] in _EXPLAINED else _CONDITION) for each in read]
-        case "containerStatuses" | "initContainerStatuses":
-            return [_fields(each, _CONTAINER) for each in value]
+        case "containerStatuses" | "initContainerStatuses" | "containers" | "initContainers":
+            return [_fields(each, _CONTAINER if name.endswith("Statuses") else _CONTAINER_SPEC) for each in value]
         case "involvedObject":
-            return _fields(value, ("kind", "name", "uid"))
+            return _fields(value, ("kind", "name", "uid", "fieldPath"))
         case _:
             return value
 

@@ -98,6 +98,10 @@ def test_a_port_that_is_taken_ends_with_one_sentence(monkeypatch: pytest.MonkeyP
         (["watch", "--tail", "-1"], "0<=x<=10000"),
         (["watch", "--grep", ""], "--grep takes 1 to 256 characters"),
         (["restart"], "Missing argument"),
+        (["rollouts"], "Missing argument"),
+        (["rollouts", "a/b/c"], "write it as NAME, NAMESPACE/NAME or a UID"),
+        (["rollouts", "weather", "-o", "yaml"], "'yaml' is not one of"),
+        (["crds", "pods"], "'pods': expected mcpservers or mcpserverrollouts"),
         (["restart", "d88ea845-1aab-4175-b76b-52c7f3ac0430"], "a restart needs NAME or NAMESPACE/NAME"),
         (["restart", "weather", "--timeout", "5m"], "--timeout is for --wait"),
     ],
@@ -121,7 +125,7 @@ def test_durations_have_units(text: str, seconds: float, monkeypatch: pytest.Mon
     assert [wish.timeout for wish in wishes] == [seconds]
 
 
-@pytest.mark.parametrize("command", ["watch", "status", "restart"])
+@pytest.mark.parametrize("command", ["watch", "status", "rollouts", "restart"])
 def test_every_option_of_a_command_says_what_it_means(command: str) -> None:
     for parameter in main.commands[command].params:
         if isinstance(parameter, click.Option):

@@ -8,12 +8,24 @@ from typing import Any
 
 import pytest
 
-from mcp_operator.apiserver.kinds import DEPLOYMENT, EVENT, MCP_SERVER, POD, REPLICA_SET, SERVICE, Kind
+from mcp_operator.apiserver.kinds import AUTOSCALER, DEPLOYMENT, EVENT, MCP_SERVER, POD, REPLICA_SET, SERVICE, Kind
 from mcp_operator.cluster.grouping import Families, Family
 from mcp_operator.cluster.watching import Change
 from mcp_operator.model.labels import NO_LABELS
 from mcp_operator.model.servers import ServerName
-from tests.builders import deployment, having, kubernetes_event, labelled, mcpserver, owned_by, pod, replicaset, service, uid
+from tests.builders import (
+    autoscaler,
+    deployment,
+    having,
+    kubernetes_event,
+    labelled,
+    mcpserver,
+    owned_by,
+    pod,
+    replicaset,
+    service,
+    uid,
+)
 
 SERVER = mcpserver()
 UID: str = SERVER["metadata"]["uid"]
@@ -44,7 +56,7 @@ def whole(families: Families, uid: str = UID) -> Family:
 def told(family: Family) -> tuple[bool, bool, int, int, int]:
     return (
         family.server is not None,
-        family.deployment is not None,
+        family.workload is not None,
         len(family.replica_sets),
         len(family.pods),
         len(family.warnings),
@@ -162,3 +174,31 @@ def test_a_server_that_was_never_known_leaves_nothing_behind() -> None:
     families = Families()
     families.take(MCP_SERVER, removed(mcpserver("weather", labelled({"tier": "web"}))))
     assert families.labels(UID) == NO_LABELS
+
+
+def test_an_autoscaler_belongs_to_the_server_that_it_scales_even_if_it_comes_first() -> None:
+    families = Families()
+    assert families.take(AUTOSCALER, added(autoscaler())) == set()
+    families.take(MCP_SERVER, added(SERVER))
+    assert [each["metadata"]["name"] for each in whole(families).autoscalers] == ["weather"]
+
+    elsewhere = autoscaler("weather", having("spec.scaleTargetRef.name", "traffic"))
+    assert families.take(AUTOSCALER, Change(old=autoscaler(), new=elsewhere)) == {UID}
+    assert whole(families).autoscalers == ()
+
+    assert families.take(AUTOSCALER, Change(old=elsewhere, new=autoscaler())) == {UID}
+    assert families.take(AUTOSCALER, removed(autoscaler())) == {UID}
+    assert whole(families).autoscalers == ()
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind"), [("apps/v1", "Deployment"), ("example.com/v1", "MCPServer"), (None, "MCPServer")]
+)
+def test_an_autoscaler_of_something_else_of_the_same_name_is_none_of_the_server_s(api_version: str | None, kind: str) -> None:
+    families = Families()
+    families.take(MCP_SERVER, added(SERVER))
+
+    other = autoscaler("weather", having("spec.scaleTargetRef", {"apiVersion": api_version, "kind": kind, "name": "weather"}))
+
+    assert families.take(AUTOSCALER, added(other)) == set()
+    assert whole(families).autoscalers == ()

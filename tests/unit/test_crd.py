@@ -8,7 +8,7 @@ import pytest
 from pydantic import ConfigDict, Field
 
 from mcp_operator.model.base import Model
-from mcp_operator.model.crd import crd, crd_yaml
+from mcp_operator.model.crd import CRDS, crd, crd_yaml, rollout_crd
 from mcp_operator.model.schema import ListMap, Rule, int_or_string, structural, with_rules
 
 ROOT = Path(__file__).parents[2]
@@ -32,10 +32,14 @@ def fields(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, A
 
 SPEC = dict(fields(SCHEMA["properties"]["spec"], "spec"))
 STATUS = dict(fields(SCHEMA["properties"]["status"], "status"))
+ROLLOUT_VERSION = rollout_crd()["spec"]["versions"][0]
+RECORD = dict(fields(ROLLOUT_VERSION["schema"]["openAPIV3Schema"]["properties"]["record"], "record"))
 
 
-def test_the_file_in_deploy_is_what_the_model_says() -> None:
-    assert (ROOT / "deploy/crds/mcpservers.yaml").read_text() == crd_yaml(), "deploy/crds is stale: run `make generate`"
+@pytest.mark.parametrize("plural", CRDS)
+def test_the_file_in_deploy_is_what_the_model_says(plural: str) -> None:
+    assert (ROOT / f"deploy/crds/{plural}.yaml").read_text() == crd_yaml(plural), "deploy/crds is stale: run `make generate`"
+    assert f"- {plural}.yaml" in (ROOT / "deploy/crds/kustomization.yaml").read_text()
 
 
 def test_it_is_known_by_its_names() -> None:
@@ -48,6 +52,12 @@ def test_it_is_known_by_its_names() -> None:
         "shortNames": ["mcps"],
         "categories": ["mcp"],
     }
+
+
+def test_records_are_known_by_their_names() -> None:
+    assert rollout_crd()["metadata"]["name"] == "mcpserverrollouts.mcp-operator.dev"
+    names = rollout_crd()["spec"]["names"]
+    assert (names["kind"], names["shortNames"], names["categories"]) == ("MCPServerRollout", ["mcpr"], ["mcp"])
 
 
 def test_it_is_scaled_like_a_deployment() -> None:
@@ -79,14 +89,16 @@ def test_kubectl_get_shows_columns() -> None:
 def test_its_columns_show_fields_that_exist() -> None:
     paths = [column["jsonPath"].partition("[")[0].removeprefix(".") for column in VERSION["additionalPrinterColumns"]]
 
-    assert [path for path in paths if path not in STATUS and not path.startswith("metadata.")] == []
+    paths += [column["jsonPath"].removeprefix(".") for column in ROLLOUT_VERSION["additionalPrinterColumns"]]
+
+    assert [path for path in paths if path not in STATUS | RECORD and not path.startswith("metadata.")] == []
 
 
 def test_it_stays_far_below_what_kubectl_apply_can_carry() -> None:
     assert len(crd_yaml().encode()) < LARGEST_ANNOTATION / 4
 
 
-@pytest.mark.parametrize("known", [SPEC, STATUS], ids=["spec", "status"])
+@pytest.mark.parametrize("known", [SPEC, STATUS, RECORD], ids=["spec", "status", "record"])
 def test_its_schema_is_structural(known: dict[str, dict[str, Any]]) -> None:
     forbidden = {"$ref", "$defs", "allOf", "oneOf", "title", "const", "exclusiveMinimum"}
 
@@ -95,7 +107,7 @@ def test_its_schema_is_structural(known: dict[str, dict[str, Any]]) -> None:
     assert [path for path, schema in known.items() if "anyOf" in schema and "x-kubernetes-int-or-string" not in schema] == []
 
 
-@pytest.mark.parametrize("known", [SPEC, STATUS], ids=["spec", "status"])
+@pytest.mark.parametrize("known", [SPEC, STATUS, RECORD], ids=["spec", "status", "record"])
 def test_everything_in_it_is_bounded(known: dict[str, dict[str, Any]]) -> None:
     def bounded(schema: dict[str, Any]) -> bool:
         if "x-kubernetes-int-or-string" in schema:
@@ -137,6 +149,8 @@ def test_lists_of_named_things_are_maps() -> None:
         "spec.imagePullSecrets": ["name"],
         "status.causes": ["id"],
         "status.conditions": ["type"],
+        "status.operation.by.hpa.metrics": ["name"],
+        "status.lastOperations": ["id"],
     }
 
 

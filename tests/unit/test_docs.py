@@ -19,7 +19,15 @@ from mcp_operator.cluster.podlogs.parsing import WORDS
 from mcp_operator.eventlog.log import Selection
 from mcp_operator.gateway.subscribing import CLUSTER_STREAM_PARAMETERS, SERVER_STREAM_PARAMETERS, subscription
 from mcp_operator.model.base import Model
-from mcp_operator.model.events import LogLevel, LogPayload, MetricsPayload, Payload, ProgressPayload, StatusPayload
+from mcp_operator.model.events import (
+    KubernetesPayload,
+    LogLevel,
+    LogPayload,
+    MetricsPayload,
+    Payload,
+    ProgressPayload,
+    StatusPayload,
+)
 from mcp_operator.model.spec import MCPServer
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +36,7 @@ DOCUMENTS = [Path(name) for name in subprocess.check_output(_LISTED, cwd=ROOT, t
 WORKFLOW = ROOT / "docs" / "n8n-workflow.json"
 
 PAYLOADS: Mapping[str, type[Payload]] = {
-    payload.type: payload for payload in (StatusPayload, ProgressPayload, MetricsPayload, LogPayload)
+    payload.type: payload for payload in (StatusPayload, ProgressPayload, MetricsPayload, LogPayload, KubernetesPayload)
 }
 ENVELOPE = {"id", "type", "server", "uid", "time", "key"}
 SOMETIMES = {"late", "snapshot", "truncated"}

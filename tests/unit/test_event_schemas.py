@@ -20,6 +20,8 @@ from mcp_operator.model.events import (
     Event,
     EventType,
     Follow,
+    InstanceMetrics,
+    KubernetesPayload,
     LogLevel,
     LogPayload,
     MetricsPayload,
@@ -48,6 +50,7 @@ STORY = {
     "a line": events.line("default/weather", "ready", level=LogLevel.FATAL, fields={"a": {"b": [1, None]}}),
     "the beginning of a log": events.follow("default/weather", Follow.STARTED),
     "a step of a call": events.response("default/weather"),
+    "a warning of Kubernetes": events.warning("default/weather"),
 }
 
 
@@ -103,16 +106,18 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.dictionaries(st.text(), inner)
 )
 CAUSES = st.lists(st.builds(Cause, since=TIMES, exitCode=st.none() | st.integers()), max_size=3)
+INSTANCES = st.lists(st.builds(InstanceMetrics, sampledAt=st.none() | TIMES), max_size=3)
 CONDITIONS = st.lists(st.builds(Condition, lastTransitionTime=TIMES), max_size=3)
 
 ANY_PAYLOAD: Mapping[EventType, st.SearchStrategy[Any]] = {
     EventType.STATUS: st.builds(StatusPayload, causes=CAUSES, conditions=CONDITIONS),
     EventType.PROGRESS: st.builds(ProgressPayload, stalledSince=st.none() | TIMES),
-    EventType.METRICS: st.builds(MetricsPayload, sampledAt=TIMES),
+    EventType.METRICS: st.builds(MetricsPayload, sampledAt=TIMES, perInstance=INSTANCES),
     EventType.LOG: st.builds(
         LogPayload, fields=st.none() | st.dictionaries(st.text(), JSON), follow=st.none() | st.sampled_from(Follow)
     ),
     EventType.RESPONSE: st.builds(ResponsePayload, message=st.none() | st.text()),
+    EventType.KUBERNETES: st.builds(KubernetesPayload),
 }
 
 
@@ -172,5 +177,8 @@ def _causes(count: int, *, message: str = "It crashes") -> list[Cause]:
 
 
 def _instance(number: int) -> Mapping[str, Any]:
-    figures = dict.fromkeys(("cpu", "cpuMillicores", "memory", "memoryBytes", "memoryPercent", "requests"), 1)
-    return {"name": f"weather-7d4b9-{number}", **figures}
+    figures = {
+        **dict.fromkeys((field.alias or name for name, field in InstanceMetrics.model_fields.items()), 1),
+        "sampledAt": NOON,
+    }
+    return {**figures, "name": f"weather-7d4b9-{number}"}

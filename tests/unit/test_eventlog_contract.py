@@ -227,7 +227,7 @@ async def test_reading_one_object_ends_with_its_last_word_whatever_types_are_wan
 
     assert isinstance(read, Replay)
     assert read.ended
-    assert {record.type for record in read.records} == set(types) - {EventType.METRICS, EventType.RESPONSE}
+    assert {record.type for record in read.records} == set(types) - {EventType.METRICS, EventType.RESPONSE, EventType.KUBERNETES}
     assert all(record.id.seq <= last_word.seq for record in read.records)
 
 

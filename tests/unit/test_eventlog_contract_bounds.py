@@ -9,12 +9,12 @@ import pytest
 from mcp_operator.eventlog.log import EVERYTHING, EventId, EventLog, Gap, GapReason, Selection
 from mcp_operator.model.events import Event, EventType
 from mcp_operator.model.statuses import Status
-from tests.events import line, metrics, progress, response, status, uid_of
+from tests.events import line, metrics, progress, response, status, uid_of, warning
 from tests.logs import LOGS, PLENTY, Clock, MakeLog, Replay, fill, only, records_after, replay, start_of
 
 STATUSES = only(EventType.STATUS)
 LINES = only(EventType.LOG)
-NONE_ELSE = dict.fromkeys((EventType.PROGRESS, EventType.RESPONSE), 0)
+NONE_ELSE = dict.fromkeys((EventType.PROGRESS, EventType.RESPONSE, EventType.KUBERNETES), 0)
 
 pytestmark = pytest.mark.parametrize("make_log", LOGS)
 
@@ -46,7 +46,7 @@ class TestBounds:
         log = make_log(5)
         for number in range(20):
             await fill(log, [status("default/a"), progress("default/a", number), line("default/a"), metrics("default/a")])
-            await log.append(response("default/a", number))
+            await fill(log, [response("default/a", number), warning("default/a", count=number)])
 
         statistics = log.statistics()
 

@@ -11,7 +11,7 @@ from mcp_operator.eventlog.log import EVERYTHING, Batch, EventId, Gap, GapReason
 from mcp_operator.model.events import Event, EventType, LogLevel
 from mcp_operator.model.labels import Selector
 from mcp_operator.model.statuses import Status
-from tests.events import labelled, line, metrics, progress, response, status, uid_of
+from tests.events import labelled, line, metrics, progress, response, status, uid_of, warning
 from tests.logs import LOGS, MakeLog, Replay, fill, only, records_after, replay, start_of
 
 STATUSES = only(EventType.STATUS)
@@ -31,9 +31,9 @@ def flood(server: str, count: int = 50) -> list[Event]:
 
 
 class TestGaps:
-    """A missing status, progress or response can't be made good: the cursor can't be continued."""
+    """A missing status, progress, response or warning can't be made good: the cursor can't be continued."""
 
-    @pytest.mark.parametrize("say", [status, progress, response])
+    @pytest.mark.parametrize("say", [status, progress, response, warning])
     async def test_it_is_declared_of_each_type_that_nobody_may_miss(self, make_log: MakeLog, say: Callable[..., Event]) -> None:
         log = make_log(2)
         ids = await fill(log, [say("default/a", said) for said in said_by(say)])

@@ -63,12 +63,27 @@ TEXT = [
     ("E1123 09:00:00.123456       7 reflector.go:150] no answer", ERROR),
     ("I1123 09:00:00.123456       7 main.go:7] ERROR is only a word here", INFO),
     ("W1123 09:00:00.123456       7 main.go:7] slow", WARN),
+    ("E20261123 09:00:00.123456     7 weather.cc:7] no answer", ERROR),
+    # Python's logging, uvicorn and gunicorn.
+    ("ERROR:    Exception in ASGI application", ERROR),
+    ('INFO:     10.0.0.7:51234 - "POST /mcp HTTP/1.1" 202 Accepted', INFO),
+    ("WARNING:  Invalid HTTP request received.", WARN),
+    ("2026-11-23 09:00:00,123 [mcp.server.lowlevel] [DEBUG] Received message", DEBUG),
+    ("2026-11-23 09:00:00,123 CRITICAL [root] out of memory", FATAL),
+    ("[2026-11-23 09:00:00 +0000] [7] [INFO] Booting worker with pid: 7", INFO),
+    ("[11/23/26 09:00:00] ERROR    no answer                              server.py:7", ERROR),
     # Exceptions.
     ("Traceback (most recent call last):", ERROR),
     ("ValueError: no such city", ERROR),
     ("KeyError", ERROR),
     ("psycopg2.OperationalError: could not connect", ERROR),
     ("java.lang.IllegalStateException: no answer", ERROR),
+    ('Exception in thread "main" java.lang.RuntimeException: no answer', ERROR),
+    ("Unhandled exception. System.InvalidOperationException: no answer", ERROR),
+    ("Error [ERR_MODULE_NOT_FOUND]: Cannot find package 'mcp'", ERROR),
+    ("  + Exception Group Traceback (most recent call last):", ERROR),
+    ("thread 'main' panicked at src/main.rs:7:5:", ERROR),
+    ("thread 'main' (7) panicked at src/main.rs:7:5:", ERROR),
     # No level, or a word that isn't meant as one.
     ("listening on :8080", INFO),
     ('  File "/app/weather.py", line 7, in forecast', INFO),
@@ -90,6 +105,13 @@ JSON: list[tuple[dict[str, Any], LogLevel, str, dict[str, Any]]] = [
     ({"level": "error", "msg": "no answer", "city": "Berlin"}, ERROR, "no answer", {"city": "Berlin"}),  # zap, zerolog, logrus
     ({"time": "09:00", "level": "ERROR+2", "msg": "no"}, ERROR, "no", {"time": "09:00"}),  # Go's slog
     ({"level": 50, "time": 1795424400, "pid": 7, "msg": "no"}, ERROR, "no", {"time": 1795424400, "pid": 7}),  # pino, bunyan
+    ({"name": "w", "hostname": "h", "pid": 7, "level": 40, "msg": "slow", "v": 0}, WARN, "slow",
+     {"name": "w", "hostname": "h", "pid": 7, "v": 0}),  # bunyan
+    ({"level": 10, "msg": "enter"}, TRACE, "enter", {}),
+    ({"level": 20, "msg": "hit"}, DEBUG, "hit", {}),
+    ({"level": 30, "msg": "ready"}, INFO, "ready", {}),
+    ({"level": "50", "msg": "a number as text"}, ERROR, "a number as text", {}),
+    ({"lvl": "warn", "msg": "slow"}, WARN, "slow", {}),  # log15
     ({"level": 35, "msg": "between two"}, INFO, "between two", {}),
     ({"level": 60, "msg": "the end"}, FATAL, "the end", {}),
     ({"level": 4, "short_message": "slow", "version": "1.1"}, WARN, "slow", {"version": "1.1"}),  # GELF: syslog's numbers
@@ -109,7 +131,7 @@ JSON: list[tuple[dict[str, Any], LogLevel, str, dict[str, Any]]] = [
     ({"level": 1000, "msg": "x"}, INFO, "x", {"level": 1000}),
     ({"msg": {"an": "object"}, "message": "text"}, INFO, "text", {"msg": {"an": "object"}}),
     ({"msg": "", "level": "info"}, INFO, "", {}),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("line", "level"), TEXT)
@@ -190,7 +212,8 @@ BOMBS = {
 @pytest.mark.parametrize("line", BOMBS.values(), ids=BOMBS)
 def test_a_line_made_to_break_things_becomes_an_event_that_can_be_sent(line: str) -> None:
     for format_ in LogFormat:
-        assert sent(parse(line, format_))["type"] == "log"
+        for redacted in (False, True):
+            assert sent(parse(line, format_, redacted=redacted))["type"] == "log"
 
 
 _VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists)
@@ -198,7 +221,7 @@ _VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() |
 
 @given(st.text() | st.dictionaries(st.text(), _VALUES).map(json.dumps), st.sampled_from(LogFormat))
 def test_any_line_becomes_an_event_that_can_be_sent(line: str, format_: LogFormat) -> None:
-    parsed = parse(line, format_)
+    parsed = parse(line, format_, redacted=True)
     told = sent(parsed)
     assert told["msg"] == parsed.msg
     assert (told["fields"], told["level"]) == (parsed.fields, parsed.level)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from mcp_operator.cluster.podlogs.interpreting import Interpreter
 from mcp_operator.cluster.podlogs.lines import Line
 from mcp_operator.cluster.podlogs.telling import Origin, tell_ended, tell_last_line, tell_line, tell_started
 from mcp_operator.model.events import LogPayload
 from mcp_operator.model.servers import ServerName
-from mcp_operator.model.spec import LogFormat
+from mcp_operator.model.spec import LogFormat, LogsSpec
 from tests.stories import fields_of
 
 TIME = "2026-11-23T04:41:23.836112345Z"
@@ -18,10 +19,9 @@ ORIGIN = Origin(
 
 
 def test_a_line_is_told_with_its_origin_and_its_place() -> None:
-    event = tell_line(
-        ORIGIN, Line(TIME, '{"level": "warn", "msg": "late", "ms": 12}', truncated=False), nth=2, format=LogFormat.AUTO
-    )
-    assert (event.server, event.uid, event.key) == (ORIGIN.server, "server-uid", f"pod-uid/mcp/{TIME}/2")
+    line = Line(TIME, '{"level": "warn", "msg": "late", "ms": 12}', truncated=False)
+    event = tell_line(ORIGIN, line, nth=2, spec=LogsSpec(), interpreter=Interpreter())
+    assert (event.server, event.uid, event.key) == (ORIGIN.server, "server-uid", f"server-uid/pod-uid/mcp/{TIME}/2")
     assert fields_of(event) == {
         "level": "warn",
         "msg": "late",
@@ -30,6 +30,7 @@ def test_a_line_is_told_with_its_origin_and_its_place() -> None:
         "timestamp": TIME,
         "fields": {"ms": 12},
         "truncated": False,
+        "continues": None,
         "previous": False,
         "cause": None,
         "follow": None,
@@ -38,16 +39,17 @@ def test_a_line_is_told_with_its_origin_and_its_place() -> None:
 
 
 def test_a_line_that_was_cut_while_it_was_read_says_so() -> None:
-    event = tell_line(ORIGIN, Line(TIME, "short", truncated=True), nth=1, format=LogFormat.TEXT)
+    line, spec = Line(TIME, "short", truncated=True), LogsSpec(format=LogFormat.TEXT)
+    event = tell_line(ORIGIN, line, nth=1, spec=spec, interpreter=Interpreter())
     assert fields_of(event)["truncated"] is True
 
 
 def test_the_last_lines_of_a_crash_have_keys_of_their_own() -> None:
     line = Line(TIME, "Traceback", truncated=False)
-    event = tell_last_line(ORIGIN, line, nth=1, format=LogFormat.AUTO, cause="cause-1")
+    event = tell_last_line(ORIGIN, line, nth=1, spec=LogsSpec(), interpreter=Interpreter(), cause="cause-1")
     told = fields_of(event)
     assert (told["previous"], told["cause"]) == (True, "cause-1")
-    assert event.key != tell_line(ORIGIN, line, nth=1, format=LogFormat.AUTO).key
+    assert event.key != tell_line(ORIGIN, line, nth=1, spec=LogsSpec(), interpreter=Interpreter()).key
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What pods use and may use, as the API server writes it."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -25,9 +26,29 @@ def container(name: str = "mcp", **limits: str) -> dict[str, Any]:
 def test_containers_of_a_pod_are_summed() -> None:
     answer = {"items": [measured("a", ("1500000n", "20Mi"), ("3m", "1024Ki")), measured("b", ("0", "5Mi"))]}
     assert read_usages(answer) == {
-        "a": Usage(cpu=Decimal("0.0045"), memory=21 * MIB),
-        "b": Usage(cpu=Decimal(0), memory=5 * MIB),
+        "a": Usage(cpu=Decimal("0.0045"), memory=21 * MIB, window_seconds=10.0),
+        "b": Usage(cpu=Decimal(0), memory=5 * MIB, window_seconds=10.0),
     }
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "window", "expected"),
+    [
+        ("2026-11-23T05:32:32Z", "15.123s", (datetime(2026, 11, 23, 5, 32, 32, tzinfo=UTC), 15.123)),
+        ("2026-11-23T06:32:32+01:00", "1m0.5s", (datetime(2026, 11, 23, 5, 32, 32, tzinfo=UTC), 60.5)),
+        (None, "2h", (None, 7200.0)),
+        ("2026-11-23T05:32:32", "30", (None, None)),
+        ("0001-01-01T00:00:00+23:00", "", (None, None)),
+        ("yesterday", "-5s", (None, None)),
+        (7, 7, (None, None)),
+    ],
+)
+def test_it_is_told_when_and_for_how_long_a_pod_was_measured_if_that_was_said(
+    timestamp: object, window: object, expected: object
+) -> None:
+    item = {**measured("a", ("1m", "1Mi")), "timestamp": timestamp, "window": window}
+    usage = read_usages({"items": [item]})["a"]
+    assert (usage.measured_at, usage.window_seconds) == expected
 
 
 @pytest.mark.parametrize(

@@ -337,7 +337,7 @@ def test_a_refusal_is_a_cause_and_fails_the_server_at_once_or_when_it_lasts(reas
 
 def test_a_service_that_is_refused_does_not_stop_the_rollout_of_the_deployment() -> None:
     story = deploying(pod(POD, scheduled()))
-    server, child = story.observation.server, story.observation.deployment
+    server, child = story.observation.server, story.observation.workload
     assert server is not None
     assert child is not None
     half = applied(server, None, reason="ForeignObject", message="Service weather exists")

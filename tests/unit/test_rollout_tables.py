@@ -11,12 +11,12 @@ from mcp_operator.model.operations import Outcome
 from mcp_operator.model.statuses import Status
 from mcp_operator.rollout.conditions import status_of
 from mcp_operator.rollout.restoring import restore
-from tests.recorder.stories import STORIES
+from tests.recorder import observing, stories
 from tests.recorder.tables import DIRECTORY, Replay, Table, merged, patch
 
 TABLES = sorted(DIRECTORY.glob("*.yaml"))
 
-stories = pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
+of_each_story = pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
 
 
 def replayed(path: Path) -> Replay:
@@ -27,7 +27,7 @@ def replayed(path: Path) -> Replay:
     return replay
 
 
-@stories
+@of_each_story
 def test_each_moment_tells_what_was_recorded(path: Path) -> None:
     table = Table.read(path)
     replay = Replay(table.began)
@@ -35,7 +35,7 @@ def test_each_moment_tells_what_was_recorded(path: Path) -> None:
         assert replay.take(moment) == moment.get("told", []), f"{table.story} after {moment['at']} s"
 
 
-@stories
+@of_each_story
 def test_each_operation_of_a_recorded_story_rises_to_its_end(path: Path) -> None:
     operations: dict[str, list[ProgressPayload]] = defaultdict(list)
     for event in replayed(path).events:
@@ -47,7 +47,7 @@ def test_each_operation_of_a_recorded_story_rises_to_its_end(path: Path) -> None
         assert (told[-1].percent == 100) == (told[-1].outcome is Outcome.SUCCEEDED)
 
 
-@stories
+@of_each_story
 def test_a_restart_at_any_moment_goes_on_with_the_same_operation(path: Path) -> None:
     """A state that went through the MCPServer's status and back leads to the same operation, percent and causes."""
     table = Table.read(path)
@@ -68,7 +68,7 @@ def test_a_restart_at_any_moment_goes_on_with_the_same_operation(path: Path) -> 
 
 
 def test_every_story_is_recorded() -> None:
-    assert {path.stem for path in TABLES} == set(STORIES)
+    assert {path.stem for path in TABLES} == set(stories.STORIES) | set(observing.STORIES)
 
 
 def test_the_recorded_stories_reach_every_status() -> None:

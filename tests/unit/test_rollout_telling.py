@@ -182,8 +182,9 @@ def test_a_progress_event_shows_every_instance_of_each_revision() -> None:
 def test_an_evicted_pod_that_stays_as_an_object_is_no_instance() -> None:
     story = a_running_server()
     evicted = pod(f"{OLD}-evicted", scheduled(), having("status.phase", "Failed"))
-    story.see(at=9, pods=(*serving(1), evicted))
-    assert story.told == []
+    story.see(at=30, pods=(*serving(1), evicted))
+    assert story.told == [], "its successor has proved itself"
+    assert (story.state.counts.replicas, story.state.counts.ready) == (1, 1)
 
 
 def test_deleted_is_the_last_word_and_comes_when_nothing_can_make_another_pod() -> None:

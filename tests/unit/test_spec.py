@@ -46,6 +46,12 @@ def test_what_an_older_version_let_in_is_refused_by_field_and_value(path: str, v
     assert (refused.value.reason, refused.value.field) == ("InvalidSpec", words.partition(":")[0])
 
 
+@pytest.mark.parametrize("spec", [{"image": None}, {"workloadRef": {"kind": "Deployment", "name": "weather"}}])
+def test_a_server_is_run_or_observed(spec: dict[str, object]) -> None:
+    with pytest.raises(InvalidSpecError, match=r"^spec: must have either image or workloadRef$"):
+        MCPServer.parse(mcpserver(spec=spec))
+
+
 def test_a_server_never_changes() -> None:
     server = MCPServer.parse(mcpserver())
 

@@ -81,7 +81,7 @@ class TestFilters:
     @pytest.mark.parametrize(
         ("one", "other"),
         [
-            ("", "types=response,log,metrics,progress,status"),
+            ("", "types=kubernetes,response,log,metrics,progress,status"),
             ("types=log,status", "types=status,log,status"),
             ("namespace=a,b", "namespace=b,a"),
             ("servers=weather,b", "servers=b,home:weather"),
@@ -104,7 +104,7 @@ NAMES = ",".join(f"n{number}" for number in range(101))
 
 REFUSED: list[tuple[str, str, str]] = [
     # query, parameter, what the answer says would be right
-    ("types=status,logs", "types", "status, progress, metrics, log, response"),
+    ("types=status,logs", "types", "status, progress, metrics, log, response, kubernetes"),
     ("types=Status", "types", "separated by commas"),
     ("types=status,", "types", "separated by commas"),
     ("types=" + "log," * 100 + "log", "types", "at most 100"),

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from mcp_operator.model.authors import Author, AuthorKind, Autoscaler, AutoscalerMetric
 from mcp_operator.model.events import Event, Follow, LogLevel
 from mcp_operator.model.operations import OperationKind, Outcome
 from mcp_operator.model.statuses import Status
 from mcp_operator.terminal.narrating import Narrator
-from tests.events import follow, line, metrics, progress, status, uid_of
+from tests.events import follow, line, metrics, progress, status, uid_of, warning
 from tests.streams import NOON, cause, control, told
 
 TODAY = NOON.date()
@@ -72,9 +73,24 @@ def shown(*events: Event | dict[str, Any], teller: Narrator | None = None) -> li
             id="metrics",
         ),
         pytest.param(
+            metrics("default/weather", requests=1234, requests_per_second=2.5, errors=3, in_flight=0),
+            "12:00:00.123  metrics   cpu 12 % (125m)  memory 48 MiB (38 %)  requests 1234 (2.5/s)  errors 3  in flight 0",
+            id="metrics of requests",
+        ),
+        pytest.param(
+            metrics("default/weather", requests=1234, requests_per_second=0.0084),
+            "12:00:00.123  metrics   cpu 12 % (125m)  memory 48 MiB (38 %)  requests 1234 (0.0084/s)",
+            id="a request in two minutes",
+        ),
+        pytest.param(
             line("default/weather", "disk full", level=LogLevel.ERROR, fields={"free": 0, "ts": 1, "of": {"GiB": 3}}),
             '12:00:00.000  log       0  error  disk full  free=0  of={"GiB": 3}',
             id="a log line has the time when it was printed",
+        ),
+        pytest.param(
+            line("default/weather", "KeyError: 'Paris'", level=LogLevel.ERROR, continues="the key of the traceback's first line"),
+            "12:00:00.000  log       0         KeyError: 'Paris'",
+            id="a line that continues another has no level",
         ),
         pytest.param(
             line("default/weather", "hi", container="proxy", previous=True, truncated=True),
@@ -85,6 +101,16 @@ def shown(*events: Event | dict[str, Any], teller: Narrator | None = None) -> li
             follow("default/weather", Follow.ENDED, msg="The container has ended"),
             "12:00:00.123  log       0  The container has ended",
             id="a follow ends",
+        ),
+        pytest.param(
+            warning("default/weather", 3, name="weather-7d4b9-x2x7q"),
+            "12:00:00.123  warning   ! FailedPreStopHook: PreStopHook failed (Pod x2x7q, 3 times)",
+            id="a warning of Kubernetes",
+        ),
+        pytest.param(
+            warning("default/weather", kind="ReplicaSet", name="weather-7d4b9", message="not by policy"),
+            "12:00:00.123  warning   ! FailedPreStopHook: not by policy (ReplicaSet weather-7d4b9)",
+            id="a warning about another object",
         ),
         pytest.param(
             control("reset", reason="epoch"),
@@ -220,3 +246,30 @@ def test_servers_that_are_gone_are_forgotten() -> None:
     shown(status("default/weather", Status.DELETED), teller=teller)
     remembered = (teller.operations, teller._causes, teller._missing, teller._progress)
     assert not any(uid_of("default/weather") in each for each in remembered)
+
+
+def test_who_started_an_operation_is_told_once_and_again_when_more_is_known() -> None:
+    hpa = Autoscaler(name="weather", min=1, max=3, metrics=(AutoscalerMetric(name="cpu", current=None, target="50%"),))
+    asked = Author(kind=AuthorKind.HPA, manager="kube-controller-manager", operation="Update", from_=1, to=3, hpa=hpa)
+    decided = AutoscalerMetric(name="cpu", current="140%", target="50%")
+    limited = hpa.model_copy(update={"desired": 3, "metrics": (decided,), "limited": "TooManyReplicas"})
+    scaling: dict[str, Any] = {"reason": "Scaling", "message": "1 of 3 instances available", "operation": "4f2a-7"}
+
+    told_lines = shown(
+        status("default/weather", Status.SCALING, key="1", by=asked, **scaling),
+        status("default/weather", Status.SCALING, key="2", by=asked, instances=2, **scaling),
+        status("default/weather", Status.SCALING, key="3", by=asked.model_copy(update={"hpa": limited}), **scaling),
+    )
+
+    assert [line.split("by ", 1)[1].strip() for line in told_lines if "  by " in line] == [
+        "by autoscaler weather, 1 → 3",
+        "by autoscaler weather, 1 → 3, cpu 140% of 50%, at its limit (TooManyReplicas)",
+    ]
+
+
+def test_who_scaled_by_kubectl_is_named_with_what_was_before_and_is_now() -> None:
+    by = Author(kind=AuthorKind.SCALE, manager="kubectl", operation="Update", from_=1, to=3)
+
+    told_lines = shown(status("default/weather", Status.SCALING, by=by, operation="4f2a-7"))
+
+    assert told_lines[1].split() == ["by", "by", "kubectl", "(scale),", "1", "→", "3"]

@@ -11,7 +11,7 @@ from mcp_operator.gateway.thinning import Thinned, thin
 from mcp_operator.model.events import Event, EventType
 from mcp_operator.model.operations import Outcome
 from mcp_operator.model.statuses import Status
-from tests.events import follow, line, metrics, progress, response, status
+from tests.events import follow, line, metrics, progress, response, status, warning
 from tests.logs import start_of
 
 EVENTS = st.lists(
@@ -31,12 +31,16 @@ EVENTS = st.lists(
                     progress(server, 10, operation="another"),
                     progress(server, 100, outcome=Outcome.SUCCEEDED),
                     response(server, 1),
+                    warning(server),
                 ]
             )
         )
     ),
     max_size=60,
 )
+
+
+NEVER_LEFT_OUT = {EventType.STATUS, EventType.RESPONSE, EventType.KUBERNETES}
 
 
 async def recorded(events: list[Event]) -> list[Record]:
@@ -56,7 +60,7 @@ async def test_what_is_left_says_all_that_is_needed_and_the_rest_is_counted(even
     kept = set(backlog.records)
 
     assert backlog.records == [record for record in records if record in kept], "in order"
-    assert all(record in kept for record in records if record.type in {EventType.STATUS, EventType.RESPONSE})
+    assert all(record in kept for record in records if record.type in NEVER_LEFT_OUT)
     assert all(record in kept for record in records if record.closes_topic or record.announces_loss)
     for record in records:
         if record.topic is not None and record not in kept:

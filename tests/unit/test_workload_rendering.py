@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_operator.model.spec import InvalidSpecError, MCPServer
-from mcp_operator.workload.naming import endpoint, match_labels, selector
+from mcp_operator.workload.naming import endpoint, match_labels, selector, selector_of
 from mcp_operator.workload.rendering import deployment, service
 from tests.builders import mcpserver, server_labels, uid_of
 
@@ -229,3 +229,27 @@ def test_the_same_server_always_gives_the_same_bytes(replicas: int, annotations:
     spec = {"replicas": replicas, "suspend": suspend, "metadata": {"annotations": annotations}}
 
     assert json.dumps(deployment_of(**spec)) == json.dumps(deployment_of(**json.loads(json.dumps(spec))))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "text"),
+    [
+        (None, ""),
+        ({}, ""),
+        ({"matchLabels": {"app": "maps", "tier": "web"}}, "app=maps,tier=web"),
+        (
+            {
+                "matchLabels": {"app": "maps"},
+                "matchExpressions": [
+                    {"key": "tier", "operator": "In", "values": ["web", "api"]},
+                    {"key": "zone", "operator": "NotIn", "values": ["b"]},
+                    {"key": "release", "operator": "Exists"},
+                    {"key": "canary", "operator": "DoesNotExist"},
+                ],
+            },
+            "app=maps,tier in (web,api),zone notin (b),release,!canary",
+        ),
+    ],
+)
+def test_the_selector_of_a_workload_is_written_as_kubectl_takes_it(chosen: dict[str, object] | None, text: str) -> None:
+    assert selector_of(None if chosen is None else {"spec": {"selector": chosen}}) == text

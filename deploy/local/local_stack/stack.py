@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,18 +109,19 @@ class Stack:
                 return
 
 
-def start(*, name: str, directory: Path, port: int) -> Stack:
+def start(*, name: str, directory: Path, port: int, flags: Mapping[str, Sequence[str]] | None = None) -> Stack:
     """Start a cluster, or take the one that runs, with the operator installed from the source as it is now.
 
     Args:
         name: the cluster's.
         directory: where clusters keep their state.
         port: of the gateway on 127.0.0.1; 0 takes a free one.
+        flags: as `Cluster.start` takes them.
 
     Raises:
         StackError, ClusterError, BuildError: in words for the person at the terminal.
     """
-    cluster = Cluster.start(name, directory=directory, forwards={GATEWAY_NODE_PORT: port})
+    cluster = Cluster.start(name, directory=directory, forwards={GATEWAY_NODE_PORT: port}, flags=flags)
     operator = build("operator")
     sample = build("sample")
     sample_next = build("sample", environment={"VERSION": "2.0.0"})
@@ -133,8 +134,8 @@ def start(*, name: str, directory: Path, port: int) -> Stack:
 
 
 @contextmanager
-def started(*, name: str, directory: Path, port: int) -> Iterator[Stack]:
+def started(*, name: str, directory: Path, port: int, flags: Mapping[str, Sequence[str]] | None = None) -> Iterator[Stack]:
     """A fresh stack that is there while the body runs; nothing of it stays, nor of one that a killed run left behind."""
     with Cluster.at(name, directory) as cluster:
         cluster.stop()
-        yield start(name=name, directory=directory, port=port)
+        yield start(name=name, directory=directory, port=port, flags=flags)

@@ -203,6 +203,11 @@ class Api:
         """Create one object."""
         return await self._json("POST", kind.path(namespace), query={"fieldManager": MANAGER}, body=manifest)
 
+    async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:
+        """Delete one object, unless another one bears its name by now (409)."""
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        await self._json("DELETE", kind.path(namespace, name), body=options)
+
     async def _json(
         self,
         method: str,

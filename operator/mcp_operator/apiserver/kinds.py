@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from mcp_operator.model import spec
+from mcp_operator.model import records, spec
 from mcp_operator.workload.naming import MANAGED_BY
 
 MANAGER = MANAGED_BY
@@ -13,6 +13,9 @@ MANAGER = MANAGED_BY
 
 OURS = f"app.kubernetes.io/managed-by={MANAGED_BY}"
 """Label selector of the objects that we made, and of what controllers made of them."""
+
+NOT_OURS = f"app.kubernetes.io/managed-by!={MANAGED_BY}"
+"""Label selector of all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +43,12 @@ class Kind:
 
 
 MCP_SERVER = Kind(spec.API_VERSION, spec.KIND, spec.PLURAL)
+MCP_SERVER_ROLLOUT = Kind(spec.API_VERSION, records.KIND, records.PLURAL)
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets")
 SERVICE = Kind("v1", "Service", "services")
 REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
 POD = Kind("v1", "Pod", "pods")
 EVENT = Kind("v1", "Event", "events")
+AUTOSCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 POD_METRICS = Kind("metrics.k8s.io/v1beta1", "PodMetrics", "pods")

@@ -19,7 +19,7 @@ from mcp_operator.apiserver.errors import ApiError
 from mcp_operator.apiserver.kinds import MCP_SERVER, Kind
 from mcp_operator.cluster.metrics import ClusterMetrics
 from mcp_operator.cluster.objects import name_of, uid_of, version_of
-from mcp_operator.cluster.owning import Drift, Standing, drift, owned_fields, standing
+from mcp_operator.cluster.owning import Drift, Standing, drift, labelled, owned_fields, standing
 from mcp_operator.cluster.queueing import TryAgain
 from mcp_operator.model.base import Object
 from mcp_operator.model.servers import ServerName
@@ -102,7 +102,7 @@ class Applier:
             TryAgain: the place is still taken by something that is going; or the namespace, or the server itself, is.
             ApiError: the API server couldn't be asked, or failed.
         """
-        if live is None:
+        if live is None or not labelled(live):
             live = await self._read(kind, name_of(manifest))
         if live is None or not live["metadata"].get("ownerReferences"):
             await self._check_owner(server)

@@ -2,9 +2,12 @@
 
 from functools import lru_cache
 
+from pydantic import ValidationError
+
 from mcp_operator.model.base import Object
 from mcp_operator.model.labels import Labels
 from mcp_operator.model.servers import ServerName
+from mcp_operator.model.workload_ref import WorkloadRef
 
 
 def name_of(body: Object) -> ServerName:
@@ -26,6 +29,15 @@ def labels_of(body: Object) -> Labels:
 @lru_cache(4096)
 def _shared(labels: Labels) -> Labels:
     return labels
+
+
+def observed_by(server: Object | None) -> WorkloadRef | None:
+    """What an MCPServer names instead of an image; None where it has none, is deleted, or names it in a way unknown here."""
+    reference = (server.get("spec") or {}).get("workloadRef") if server is not None else None
+    try:
+        return WorkloadRef.model_validate(reference) if reference is not None else None
+    except ValidationError:
+        return None
 
 
 def version_of(body: Object) -> int:

@@ -16,18 +16,20 @@ from mcp_operator.cluster.metrics import ClusterMetrics
 from mcp_operator.cluster.podlogs.crashing import CrashReader
 from mcp_operator.cluster.queueing import WorkQueue
 from mcp_operator.cluster.recording import Recorder
+from mcp_operator.cluster.records.keeping import RecordKeeper
 from mcp_operator.cluster.reporting import Reporter
 from mcp_operator.cluster.telling import Teller
-from mcp_operator.model.base import Object
+from mcp_operator.model.base import LONGEST_WORD, Object
 from mcp_operator.model.spec import InvalidSpecError, MCPServer
 from mcp_operator.model.statuses import MCPServerStatus, Status
 from mcp_operator.rollout.conditions import status_of
+from mcp_operator.rollout.estimating import Paces
 from mcp_operator.rollout.evaluating import evaluate
 from mcp_operator.rollout.observation import Applied, Observation
 from mcp_operator.rollout.restoring import restore
 from mcp_operator.rollout.state import State
 from mcp_operator.rollout.telling import tell
-from mcp_operator.workload.naming import endpoint, selector
+from mcp_operator.workload.naming import endpoint, selector, selector_of
 
 _CONCURRENCY = 16
 _LONGEST_BACKOFF = 5.0
@@ -38,6 +40,8 @@ class Observer:
 
     Args:
         applied: what the last reconciliation of a server came to, by UID.
+        paces: how fast a server's earlier operations went, by its UID.
+        is_known: whether all is reflected that an MCPServer may speak of; one for which it isn't waits for `changed`.
         on_deleted: called with the UID once nothing is left of a server.
     """
 
@@ -48,8 +52,11 @@ class Observer:
         teller: Teller,
         reporter: Reporter,
         recorder: Recorder,
+        records: RecordKeeper,
+        paces: Callable[[str], Paces],
         crashes: CrashReader,
         applied: Mapping[str, Applied],
+        is_known: Callable[[Object], bool],
         metrics: ClusterMetrics,
         on_deleted: Callable[[str], None],
     ) -> None:
@@ -57,8 +64,11 @@ class Observer:
         self._teller = teller
         self._reporter = reporter
         self._recorder = recorder
+        self._records = records
+        self._paces = paces
         self._crashes = crashes
         self._applied = applied
+        self._is_known = is_known
         self._metrics = metrics
         self._on_deleted = on_deleted
         self._states: dict[str, State] = {}
@@ -102,6 +112,8 @@ class Observer:
             if family.server is None and uid not in self._states:
                 self._forget(uid)  # gone before it was ever told
                 return
+            if family.server is not None and not self._is_known(family.server):
+                return
             await self._evaluate(family, observed)
         except Exception:
             if observed is not None:
@@ -117,13 +129,16 @@ class Observer:
             previous = restore(family.server)
         with self._metrics.evaluation_seconds.time():
             state = evaluate(self._observation(family), previous)
-        await self._report(family.server, previous, state)
+        await self._report(family, previous, state)
         self._states[family.uid] = state
         for event in tell(previous, state):
             await self._teller.tell(event, observed=observed)
         self._crashes.evaluated(previous, state)
         if family.server is not None:
             self._recorder.record(family.server, previous, state)
+            self._records.note(family.server, previous, state)
+        else:
+            self._records.forget(family.uid)
         if state.due is not None:
             self._queue.add(family.uid, after=max(0.0, (state.due - datetime.now(UTC)).total_seconds()))
         if state.status is Status.DELETED:
@@ -135,22 +150,25 @@ class Observer:
             uid=family.uid,
             server=family.server,
             labels=self._families.labels(family.uid),
-            deployment=family.deployment,
+            observes=family.observes,
+            workload=family.workload,
             replica_sets=family.replica_sets,
             pods=family.pods,
             warnings=family.warnings,
+            autoscalers=family.autoscalers,
             applied=self._applied.get(family.uid),
+            paces=self._paces(family.uid),
             now=datetime.now(UTC),
         )
 
-    async def _report(self, server: Object | None, previous: State | None, state: State) -> None:
-        if server is None:
+    async def _report(self, family: Family, previous: State | None, state: State) -> None:
+        if family.server is None:
             return
-        status = _status(server, state)
+        status = _status(family, family.server, state)
         if _operation_id(previous) != _operation_id(state):
-            await self._reporter.persist(server, status)
+            await self._reporter.persist(family.server, status)
         else:
-            self._reporter.report(server, status)
+            self._reporter.report(family.server, status)
 
     def _forget(self, uid: str) -> None:
         self._queue.discard(uid)
@@ -164,7 +182,10 @@ def _operation_id(state: State | None) -> str | None:
     return state.operation.id if state is not None and state.operation is not None else None
 
 
-def _status(server: Object, state: State) -> MCPServerStatus:
+def _status(family: Family, server: Object, state: State) -> MCPServerStatus:
+    if family.observes is not None:
+        chosen = selector_of(family.workload)
+        return status_of(state, selector=chosen if len(chosen) <= LONGEST_WORD else "", endpoint=None)
     try:
         parsed = MCPServer.parse(server)
     except InvalidSpecError:

@@ -34,16 +34,17 @@ def standing(live: Object, server: Object) -> Standing:
     metadata = live["metadata"]
     owners = metadata.get("ownerReferences") or ()
     owned = any(owner["uid"] == uid_of(server) for owner in owners)
-    if metadata.get("deletionTimestamp") and (owned or _labelled(live)):
+    if metadata.get("deletionTimestamp") and (owned or labelled(live)):
         return Standing.GOING
     if owned:
         return Standing.OURS
     if any(_deleted_namesake(owner, server) for owner in owners):
         return Standing.GOING
-    return Standing.OURS if _labelled(live) and not owners else Standing.FOREIGN
+    return Standing.OURS if labelled(live) and not owners else Standing.FOREIGN
 
 
-def _labelled(live: Object) -> bool:
+def labelled(live: Object) -> bool:
+    """Whether it bears our label, and so is reflected as a whole."""
     labels = live["metadata"].get("labels") or {}
     return bool(labels.get("app.kubernetes.io/managed-by") == MANAGED_BY)
 

@@ -71,6 +71,11 @@ class WorkQueue:
         self._due.pop(key, None)
         self._backoffs.pop(key, None)
 
+    def due_within(self, seconds: float) -> list[str]:
+        """The keys whose turn comes so soon; those that are late already are among them."""
+        latest = time.monotonic() + seconds
+        return [key for key, due in self._due.items() if due <= latest]
+
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as tasks:

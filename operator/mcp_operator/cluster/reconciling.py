@@ -97,10 +97,15 @@ class Reconciler:
             raise TryAgain(f"refused: {applied.reason}")
 
     async def _apply(self, server: Object) -> Applied:
-        """Apply every child, also after one is refused: they don't depend on each other."""
+        """Apply every child, also after one is refused: they don't depend on each other.
+
+        A server that observes a workload has none, and nothing is written for it.
+        """
         generation: int = server["metadata"]["generation"]
         try:
             parsed = MCPServer.parse(server)
+            if parsed.spec.workload_ref is not None:
+                return Applied(server_generation=generation, deployment_generation=None)
             manifests = {kind: render(parsed) for kind, render in _CHILDREN.items()}
         except InvalidSpecError as error:
             return Applied(server_generation=generation, deployment_generation=None, reason=error.reason, message=str(error))

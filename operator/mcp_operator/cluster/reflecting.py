@@ -47,6 +47,18 @@ def without_managed_fields(body: dict[str, Any]) -> Object:
     return body
 
 
+def with_managers_of_spec(body: dict[str, Any]) -> Object:
+    """Keep of the managed fields who wrote which field of the spec, and drop what is never read here."""
+    entries = body["metadata"].get("managedFields") or ()
+    trimmed = without_managed_fields(body)
+    managed = [
+        {**entry, "fieldsV1": {"f:spec": {field: {} for field in fields}}}
+        for entry in entries
+        if (fields := (entry.get("fieldsV1") or {}).get("f:spec")) and entry.get("subresource") != "status"
+    ]
+    return {**trimmed, "metadata": {**trimmed["metadata"], "managedFields": managed}}
+
+
 class Reflector:
     """One collection: a kind, in one namespace or (None) in the cluster, narrowed by the API server's selectors.
 
@@ -85,6 +97,11 @@ class Reflector:
         place = "all namespaces" if self.namespace is None else f"namespace {self.namespace}"
         fields = self._selectors.get("fieldSelector")
         return f"{self.kind.plural} of {place}" + (f" ({fields})" if fields else "")
+
+    @property
+    def held(self) -> Mapping[str, Object]:
+        """What exists of this collection, by UID."""
+        return self._reflection.objects
 
     @property
     def silent_seconds(self) -> float:

@@ -6,13 +6,27 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
+from typing import Any
 
 from kubernetes.aio.client import Configuration
 from prometheus_client import CollectorRegistry
 
 from mcp_operator.apiserver.connecting import Api
 from mcp_operator.apiserver.credentials import load_configuration
-from mcp_operator.apiserver.kinds import DEPLOYMENT, EVENT, MCP_SERVER, OURS, POD, REPLICA_SET, SERVICE, Kind
+from mcp_operator.apiserver.kinds import (
+    AUTOSCALER,
+    DEPLOYMENT,
+    EVENT,
+    MCP_SERVER,
+    MCP_SERVER_ROLLOUT,
+    OURS,
+    POD,
+    REPLICA_SET,
+    SERVICE,
+    STATEFUL_SET,
+    Kind,
+)
 from mcp_operator.cluster.applying import Applier
 from mcp_operator.cluster.grouping import Families
 from mcp_operator.cluster.metrics import ClusterMetrics
@@ -25,12 +39,16 @@ from mcp_operator.cluster.podmetrics.metrics import SamplingMetrics
 from mcp_operator.cluster.podmetrics.sampling import Sampler
 from mcp_operator.cluster.reconciling import Reconciler
 from mcp_operator.cluster.recording import Recorder
-from mcp_operator.cluster.reflecting import Reflector, whole, without_managed_fields
+from mcp_operator.cluster.records.holding import HeldRecords, compact
+from mcp_operator.cluster.records.keeping import RecordKeeper
+from mcp_operator.cluster.reflecting import Reflector, whole, with_managers_of_spec, without_managed_fields
 from mcp_operator.cluster.reporting import Reporter
+from mcp_operator.cluster.targeting import REFLECTED, Joint, Targets
 from mcp_operator.cluster.telling import Teller
 from mcp_operator.cluster.triggering import Trigger
 from mcp_operator.cluster.watching import Change
 from mcp_operator.eventlog.log import EventLog
+from mcp_operator.model.base import Object
 from mcp_operator.rollout.observation import Applied
 
 _LABELLED: Mapping[str, str] = {"labelSelector": OURS}
@@ -47,12 +65,24 @@ _REFLECTED: Sequence[tuple[Kind, Mapping[str, str]]] = (
     (SERVICE, _LABELLED),
     (REPLICA_SET, _LABELLED),
     (POD, _LABELLED),
+    (AUTOSCALER, {}),
     (EVENT, _warnings_about(DEPLOYMENT)),
     (EVENT, _warnings_about(REPLICA_SET)),
     (EVENT, _warnings_about(POD)),
 )
 _APPLIED = {DEPLOYMENT, SERVICE}
-"""What we apply: there the managed fields tell drift."""
+"""What the operator writes: there the managed fields tell drift."""
+_ATTRIBUTED = {MCP_SERVER, DEPLOYMENT, STATEFUL_SET}
+"""Where they tell who scaled or changed a server."""
+_JOINT = {DEPLOYMENT, REPLICA_SET, POD}
+"""What two watches divide by our label, where a server observes a workload."""
+
+
+def _trim(kind: Kind, *, ours: bool) -> Callable[[dict[str, Any]], Object]:
+    """What is kept of an object of this kind."""
+    if ours and kind in _APPLIED:
+        return whole
+    return with_managers_of_spec if kind in _ATTRIBUTED else without_managed_fields
 
 
 class Cluster:
@@ -78,20 +108,34 @@ class Cluster:
         log_linger_seconds: float = LINGER_SECONDS,
     ) -> None:
         self._api = Api(load=load)
+        self.records = HeldRecords()
+        """The records of the servers' rollouts and scalings, as the API server holds them."""
         self._families = Families()
         teller = Teller(self._families, log=log)
         metrics = ClusterMetrics(registry)
         self._reporter = Reporter(self._api, metrics=metrics)
         self._recorder = Recorder(self._api, instance=instance)
+        self._keeper = RecordKeeper(self._api, self.records, metrics=metrics)
         self._crashes = CrashReader(self._api, self._families, teller=teller, metrics=metrics)
         applied: dict[str, Applied] = {}
+        self._targets = Targets(
+            make=lambda namespace: [
+                self._reflector(kind, namespace, selectors, ours=False, metrics=metrics) for kind, selectors in REFLECTED
+            ],
+            on_change=partial(self._take, ours=False),
+            on_synced=self._look_at,
+        )
+        self._joint = Joint()
         self._observer = Observer(
             self._families,
             teller=teller,
             reporter=self._reporter,
             recorder=self._recorder,
+            records=self._keeper,
+            paces=self.records.paces,
             crashes=self._crashes,
             applied=applied,
+            is_known=self._targets.known,
             metrics=metrics,
             on_deleted=self._reporter.forget,
         )
@@ -108,19 +152,36 @@ class Cluster:
         self._sampler = Sampler(self._families, api=self._api, teller=teller, metrics=SamplingMetrics(registry))
         self._trigger = Trigger(namespaces=namespaces, load=load, on_change=self._reconciler.server_changed, metrics=metrics)
         self._reflectors = [
-            Reflector(
-                self._api,
-                kind,
-                namespace,
-                selectors=selectors,
-                trim=whole if kind in _APPLIED else without_managed_fields,
-                on_change=partial(self._take, kind),
-                metrics=metrics,
-            )
+            self._reflector(kind, namespace, selectors, ours=True, metrics=metrics)
             for namespace in namespaces or (None,)
             for kind, selectors in _REFLECTED
         ]
+        self._record_reflectors = [
+            Reflector(
+                self._api,
+                MCP_SERVER_ROLLOUT,
+                namespace,
+                selectors=_LABELLED,
+                trim=compact,
+                on_change=self._take_record,
+                metrics=metrics,
+            )
+            for namespace in namespaces or (None,)
+        ]
         metrics.watch_silence(self._silence)
+
+    def _reflector(
+        self, kind: Kind, namespace: str | None, selectors: Mapping[str, str], *, ours: bool, metrics: ClusterMetrics
+    ) -> Reflector:
+        return Reflector(
+            self._api,
+            kind,
+            namespace,
+            selectors=selectors,
+            trim=_trim(kind, ours=ours),
+            on_change=partial(self._take, kind, ours=ours),
+            metrics=metrics,
+        )
 
     def synced(self) -> bool:
         """Whether the log tells of every server that existed when the operator started."""
@@ -138,27 +199,56 @@ class Cluster:
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            for reflector in self._reflectors:
+            for reflector in (*self._reflectors, *self._record_reflectors):
                 tasks.create_task(reflector.run(), name=f"reflecting {reflector}")
             tasks.create_task(self._reporter.run(), name="reporting")
             tasks.create_task(self._recorder.run(), name="recording")
+            tasks.create_task(self._keep_records(), name="keeping records")
             for reflector in self._reflectors:
-                await reflector.synced.wait()
+                if reflector.kind is not AUTOSCALER:  # who scaled is worth no waiting
+                    await reflector.synced.wait()
+            tasks.create_task(self._targets.run(), name="reflecting workloads of others")
+            tasks.create_task(self._reconciler.run(), name="reconciling")
+            await self._targets.settled()
             tasks.create_task(self._observer.run(), name="observing")
             tasks.create_task(self._crashes.run(), name="reading last lines")
-            tasks.create_task(self._reconciler.run(), name="reconciling")
             tasks.create_task(self._logs.run(), name="following logs")
             tasks.create_task(self._sampler.run(), name="sampling")
             tasks.create_task(self._trigger.run(), name="triggering")
 
-    def _take(self, kind: Kind, change: Change) -> None:
-        """Where all facts come in: sort the change into its family, and have whoever is concerned look."""
+    async def _keep_records(self) -> None:
+        """Keep records once those that exist are known; nothing else waits for them."""
+        for reflector in self._record_reflectors:
+            await reflector.synced.wait()
+        self.records.synced = True
+        await self._keeper.run()
+
+    def _take_record(self, change: Change) -> None:
+        uid = self.records.take(change)
+        if uid is not None:
+            self._keeper.changed(uid)
+
+    def _take(self, kind: Kind, change: Change, *, ours: bool) -> None:
+        """Where all facts come in: sort the change into its family, and have whoever is concerned look.
+
+        Args:
+            ours: whether a watch of the operator's own objects has told it, not one of a namespace's others.
+        """
+        joined = self._joint.take(change, ours=ours) if kind in _JOINT else change
+        if joined is not None:
+            self._sort(kind, joined)
+
+    def _look_at(self, uid: str) -> None:
+        self._observer.changed(uid)
+
+    def _sort(self, kind: Kind, change: Change) -> None:
         for uid in self._families.take(kind, change):
             self._observer.changed(uid, observed=change.observed)
             self._logs.changed(uid)
             if kind in _APPLIED:
                 self._reconciler.child_changed(uid, change)
         if kind is MCP_SERVER:
+            self._targets.server_changed(change)
             self._sampler.changed(uid_of(change.object))
             metadata = change.object["metadata"]
             if change.new is None:
@@ -169,7 +259,7 @@ class Cluster:
     def _silence(self) -> Mapping[tuple[str, str], float]:
         """The longest silence by kind and namespace: several watches may follow one kind."""
         longest: dict[tuple[str, str], float] = defaultdict(float)
-        for reflector in self._reflectors:
+        for reflector in chain(self._reflectors, self._targets.reflectors, self._record_reflectors):
             key = (reflector.kind.name, reflector.namespace or "")
             longest[key] = max(longest[key], reflector.silent_seconds)
         return longest

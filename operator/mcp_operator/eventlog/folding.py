@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mcp_operator.eventlog.log import Record, ServerSnapshot
-from mcp_operator.model.events import Event, LogPayload, MetricsPayload, ProgressPayload, ResponsePayload, StatusPayload
+from mcp_operator.model.events import (
+    Event,
+    KubernetesPayload,
+    LogPayload,
+    MetricsPayload,
+    ProgressPayload,
+    ResponsePayload,
+    StatusPayload,
+)
 from mcp_operator.model.statuses import Status
 
 
@@ -31,5 +39,5 @@ def fold(known: ServerSnapshot | None, event: Event, record: Record) -> ServerSn
             return replace(known, progress=None)
         case MetricsPayload():
             return replace(known, metrics=record)
-        case LogPayload() | ResponsePayload():
+        case LogPayload() | ResponsePayload() | KubernetesPayload():
             return known

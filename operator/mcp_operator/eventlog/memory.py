@@ -230,7 +230,7 @@ def _topic(event: Event) -> tuple[str | None, bool]:
         case MetricsPayload():
             return event.uid, False
         case ProgressPayload(operation=operation, outcome=outcome):
-            return operation, outcome is not None
+            return f"{event.uid}/{operation}", outcome is not None
         case _:
             return None, False
 

@@ -10,7 +10,14 @@ import importlib.metadata
 from typing import Any, Final, TypeAlias
 
 from mcp_operator.gateway import examples
-from mcp_operator.gateway.parameters import last_event_id_header, limit_of_streams, path_id, query_parameter
+from mcp_operator.gateway.parameters import (
+    last_event_id_header,
+    limit_of_streams,
+    path_id,
+    points_of_history,
+    query_parameter,
+    since_of_history,
+)
 from mcp_operator.gateway.shapes import CONTROL_FRAMES, control_name, reference, schemas
 from mcp_operator.gateway.subscribing import CLUSTER_STREAM_PARAMETERS, LIST_PARAMETERS, SERVER_STREAM_PARAMETERS
 from mcp_operator.model.events import EventType
@@ -78,6 +85,8 @@ def _paths() -> dict[str, Part]:
         "/api/servers/{id}/events": {"get": _server_events()},
         "/api/servers": {"get": _servers()},
         "/api/servers/{id}": {"get": _server()},
+        "/api/servers/{id}/metrics": {"get": _metrics()},
+        "/api/servers/{id}/rollouts": {"get": _rollouts()},
         "/api/streams": {"get": _streams()},
         "/openapi.json": {"get": _openapi()},
         "/docs": {"get": _docs()},
@@ -137,6 +146,36 @@ def _server() -> Part:
         "parameters": [path_id()],
         "responses": {
             "200": _json("What is known about it.", reference("Snapshot"), examples.snapshot()),
+            **_refused("BadRequest", "NotFound", "Unavailable"),
+        },
+    }
+
+
+def _metrics() -> Part:
+    return {
+        "operationId": "getServerMetrics",
+        "tags": ["servers"],
+        "summary": "What one server has used lately, for a chart",
+        "description": "Made of its `metrics` events that are held. Servers are measured only while somebody listens, so there "
+        "are points only of such times. By name it is the history of the object that has the name now.",
+        "parameters": [path_id(), since_of_history(), points_of_history()],
+        "responses": {
+            "200": _json("The history, the oldest point first.", reference("MetricsHistory"), examples.metrics_history()),
+            **_refused("BadRequest", "NotFound", "Unavailable"),
+        },
+    }
+
+
+def _rollouts() -> Part:
+    return {
+        "operationId": "listRollouts",
+        "tags": ["servers"],
+        "summary": "The records of a server's rollouts and scalings",
+        "description": "What each changed, how long its parts took, what went wrong, how it ended: the newest first, the "
+        "one that is open among them. How many are kept is said by spec.rollout.historyLimit of the MCPServer.",
+        "parameters": [path_id()],
+        "responses": {
+            "200": _json("The records.", reference("RolloutList"), examples.rollout_list()),
             **_refused("BadRequest", "NotFound", "Unavailable"),
         },
     }

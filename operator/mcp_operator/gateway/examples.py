@@ -10,15 +10,17 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from mcp_operator.eventlog.encoding import encode
+from mcp_operator.eventlog.encoding import encode, timestamp
 from mcp_operator.eventlog.log import EventId, Record, Subject
 from mcp_operator.gateway import framing
+from mcp_operator.gateway.charting import point
 from mcp_operator.model.causes import Cause
 from mcp_operator.model.events import (
     Event,
     EventType,
     InstanceMetrics,
     InstanceProgress,
+    KubernetesPayload,
     LogLevel,
     LogPayload,
     MetricsPayload,
@@ -30,7 +32,8 @@ from mcp_operator.model.events import (
     StatusPayload,
     Unavailable,
 )
-from mcp_operator.model.operations import InstanceStep, OperationKind
+from mcp_operator.model.operations import InstanceStep, OperationKind, Outcome
+from mcp_operator.model.records import Failure, InstanceRecord, NamedRecord, Phases
 from mcp_operator.model.servers import ServerName
 from mcp_operator.model.statuses import Condition, ConditionType, Status
 
@@ -89,6 +92,7 @@ _STORY: Final[Sequence[tuple[str, Payload]]] = (
             percent=40,
             outcome=None,
             stalled_since=None,
+            remaining_seconds=9,
             desired=2,
             updated=1,
             ready=1,
@@ -112,6 +116,9 @@ _STORY: Final[Sequence[tuple[str, Payload]]] = (
             memory_bytes=48 * 1024 * 1024,
             memory_percent=37.5,
             requests=None,
+            requests_per_second=None,
+            errors=None,
+            in_flight=None,
             requests_source=None,
             per_instance=(
                 InstanceMetrics(
@@ -122,11 +129,16 @@ _STORY: Final[Sequence[tuple[str, Payload]]] = (
                     memory_bytes=48 * 1024 * 1024,
                     memory_percent=37.5,
                     requests=None,
+                    requests_per_second=None,
+                    errors=None,
+                    in_flight=None,
+                    sampled_at=_NOON - timedelta(seconds=4),
+                    window_seconds=15.2,
                 ),
             ),
             unavailable=(
                 Unavailable(
-                    fields=("requests",),
+                    fields=("requests", "requestsPerSecond", "errors", "inFlight"),
                     reason="NoPrometheusEndpoint",
                     message="spec.metrics.prometheus doesn't say where requests are counted",
                 ),
@@ -148,6 +160,16 @@ _STORY: Final[Sequence[tuple[str, Payload]]] = (
     (
         "call/1",
         ResponsePayload(call="c0ffee", seq=3, kind=ResponseKind.PROGRESS, message="2 of 5 cities read"),
+    ),
+    (
+        "kubernetes/3f0c/1",
+        KubernetesPayload(
+            reason="FailedPreStopHook",
+            message="PreStopHook failed: command '/drain' exited with 1",
+            kind="Pod",
+            name=_INSTANCE,
+            count=1,
+        ),
     ),
 )
 
@@ -211,7 +233,60 @@ def server_list() -> dict[str, Any]:
     return {"items": [snapshot()], "cursor": str(_HEAD)}
 
 
+def metrics_history() -> dict[str, Any]:
+    """What GET /api/servers/{id}/metrics answers."""
+    return {
+        "server": str(_SERVER),
+        "uid": _UID,
+        "from": timestamp(_TIME - timedelta(minutes=15)),
+        "to": timestamp(_TIME),
+        "sliceSeconds": None,
+        "points": [point([event(EventType.METRICS)])],
+        "dropped": [],
+        "cursor": str(_HEAD),
+    }
+
+
 def page() -> dict[str, Any]:
     """What GET /api/events answers to a client that accepts JSON and has a cursor."""
     log = event(EventType.LOG)
     return {"events": [log], "next": str(_HEAD), "reset": None, "snapshot": None, "dropped": [], "more": False}
+
+
+def rollout_list() -> dict[str, Any]:
+    """What GET /api/servers/{id}/rollouts answers."""
+    record = NamedRecord(
+        name="weather-3f2a9c1b04",
+        id=_OPERATION,
+        kind=OperationKind.ROLLOUT,
+        server=str(_SERVER),
+        uid=_UID,
+        revision=_REVISION,
+        before=2,
+        desired=2,
+        started_at=_NOON,
+        ended_at=_NOON + timedelta(seconds=31),
+        outcome=Outcome.SUCCEEDED,
+        percent=100,
+        instances=(
+            InstanceRecord(
+                name=_INSTANCE,
+                created_at=_NOON,
+                phases=Phases(scheduled=0, started=2, ready=20, available=0),
+                seconds=22,
+            ),
+        ),
+        failures=(
+            Failure(
+                id="5b0c1f8e",
+                reason="CrashLoopBackOff",
+                message="Container mcp exits with 1 soon after its start: KeyError: 'WEATHER_API_KEY'",
+                instance=_INSTANCE,
+                container="mcp",
+                exit_code=1,
+                since=_NOON + timedelta(seconds=3),
+                until=_NOON + timedelta(seconds=31),
+            ),
+        ),
+    )
+    return {"items": [record.to_json_object()]}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from mcp_operator.gateway.charting import MOST_POINTS, USUAL_POINTS
 from mcp_operator.gateway.shapes import reference
 from mcp_operator.model.schemas import Schema
 
@@ -90,6 +91,29 @@ def limit_of_streams() -> dict[str, Any]:
         "description": "At most so many streams, the oldest ones.",
         "schema": {"type": "integer", "minimum": 0, "maximum": 100_000, "default": 1000},
         "example": 10,
+    }
+
+
+def since_of_history() -> dict[str, Any]:
+    """`since` of the metrics' history."""
+    _, schema, _ = _QUERY["since"]
+    return {
+        "name": "since",
+        "in": "query",
+        "description": "From when on: a time (RFC 3339), or the last `30s`, `5m`, `2h`, `1d`, or `earliest`, all that is held.",
+        "schema": {**schema, "default": "15m"},
+        "example": "1h",
+    }
+
+
+def points_of_history() -> dict[str, Any]:
+    """`points` of the metrics' history."""
+    return {
+        "name": "points",
+        "in": "query",
+        "description": "At most so many points: if there are more samples, each point sums up those of a slice of time.",
+        "schema": {"type": "integer", "minimum": 2, "maximum": MOST_POINTS, "default": USUAL_POINTS},
+        "example": 100,
     }
 
 

@@ -16,6 +16,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 from mcp_operator.eventlog.encoding import to_json
 from mcp_operator.eventlog.log import EventLog
 from mcp_operator.gateway.admitting import Admission
+from mcp_operator.gateway.charting import ChartHandlers
 from mcp_operator.gateway.crossing import CrossOrigin
 from mcp_operator.gateway.delivering import StreamHandlers
 from mcp_operator.gateway.documenting import DocumentHandlers
@@ -26,6 +27,7 @@ from mcp_operator.gateway.metrics import LogCollector, RefusalCollector, StreamM
 from mcp_operator.gateway.options import Engine, HttpOptions, StreamOptions
 from mcp_operator.gateway.overviewing import OverviewHandlers
 from mcp_operator.gateway.problems import problem_middleware
+from mcp_operator.gateway.rollouts import NoRecords, Records, RolloutHandlers
 from mcp_operator.gateway.securing import Certificate
 from mcp_operator.gateway.stalling import StallMeter
 from mcp_operator.gateway.streaming import RESET_REASONS, EndReason
@@ -39,7 +41,9 @@ again at most."""
 _INDEX = {
     "servers": "/api/servers",
     "server": "/api/servers/{id}",
+    "serverRollouts": "/api/servers/{id}/rollouts",
     "serverEvents": "/api/servers/{id}/events",
+    "serverMetrics": "/api/servers/{id}/metrics",
     "events": "/api/events",
     "streams": "/api/streams",
     "openapi": "/openapi.json",
@@ -63,6 +67,7 @@ class Gateway:
         *,
         log: EventLog,
         synced: Callable[[], bool],
+        records: Records | None = None,
         registry: CollectorRegistry,
         http: HttpOptions,
         streams: StreamOptions,
@@ -71,6 +76,7 @@ class Gateway:
         """
         Args:
             synced: whether the log tells of the whole cluster. Until then nothing final is said.
+            records: of rollouts and scalings; without them every server's list is empty.
             registry: gets the gateway's metrics; /metrics shows all that is in it.
             connections: bounds of connections that carry no stream, if the usual ones don't fit.
         """
@@ -94,9 +100,13 @@ class Gateway:
         self._stalls = StallMeter(registry)
         self._measuring: asyncio.Task[None] | None = None
         lists = ListHandlers(log=log, synced=synced, default_namespace=http.default_namespace)
+        charts = ChartHandlers(log=log, synced=synced, admission=self._admission, default_namespace=http.default_namespace)
         overview = OverviewHandlers(streams=self._streams.open_streams, log=log)
+        rollouts = RolloutHandlers(
+            log=log, synced=synced, records=records or NoRecords(), default_namespace=http.default_namespace
+        )
         self._http = http
-        self._api = _runner(self._api_application(lists, overview))
+        self._api = _runner(self._api_application(lists, charts, overview, rollouts))
         self._health = _runner(self._health_application(registry))
         self._limits = connections or _connection_limits(streams)
 
@@ -137,7 +147,9 @@ class Gateway:
         bound: int = runner.addresses[0][1]
         return bound
 
-    def _api_application(self, lists: ListHandlers, overview: OverviewHandlers) -> web.Application:
+    def _api_application(
+        self, lists: ListHandlers, charts: ChartHandlers, overview: OverviewHandlers, rollouts: RolloutHandlers
+    ) -> web.Application:
         cross_origin = CrossOrigin(self._http.cors_origins)
         application = web.Application(
             middlewares=[_log_requests, problem_middleware, cross_origin.answer_options, identity_middleware]
@@ -147,7 +159,9 @@ class Gateway:
         application.router.add_get("/", _index)
         application.router.add_get("/api/servers", lists.servers)
         application.router.add_get("/api/servers/{id}", lists.server)
+        application.router.add_get("/api/servers/{id}/rollouts", rollouts.rollouts)
         application.router.add_get("/api/servers/{id}/events", self._streams.server_events)
+        application.router.add_get("/api/servers/{id}/metrics", charts.metrics)
         application.router.add_get("/api/events", self._streams.cluster_events)
         application.router.add_get("/api/streams", overview.streams)
         documents = DocumentHandlers()

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from mcp_operator.gateway.overviewing import StreamState
+from mcp_operator.gateway.rollouts import RolloutList
 from mcp_operator.model.base import Count, Model
 from mcp_operator.model.events import EventType, LogLevel
 from mcp_operator.model.schemas import (
@@ -166,13 +167,69 @@ class StreamList(Model):
     """The oldest of them, as many as `limit` allows."""
 
 
+class MomentFigures(Model):
+    """Figures of a moment, named as in a metrics event; null where they couldn't be told."""
+
+    cpu: float | None
+    """Percent of the CPU limits."""
+    cpu_millicores: float | None
+    """Thousandths of a core."""
+    memory: float | None
+    """Working set in MiB."""
+    memory_bytes: int | None
+    """Working set in bytes."""
+    memory_percent: float | None
+    """Percent of the memory limits."""
+    requests_per_second: float | None
+    """Requests served per second."""
+    in_flight: float | None
+    """Requests that are worked on."""
+
+
+class MetricsPoint(MomentFigures):
+    """One point of a chart: a sample, or the samples of a slice of time. Of several samples a figure is their mean over those
+    that tell it, and a counter is the newest that is known."""
+
+    time: Timestamp
+    """When its newest sample was told."""
+    samples: Annotated[int, Field(ge=1)]
+    """How many samples it sums up."""
+    requests: float | None
+    """Requests served since the instances started."""
+    errors: float | None
+    """Requests that failed since the instances started."""
+    max: MomentFigures
+    """The largest figures among its samples; of one sample the figures themselves."""
+
+
+class MetricsHistory(Model):
+    """What one server has used lately."""
+
+    server: str
+    """`namespace/name`."""
+    uid: str
+    """UID of the MCPServer object."""
+    from_: Annotated[Timestamp, Field(alias="from")]
+    """The time asked for; with `earliest` that of the first point."""
+    to: Timestamp
+    """When it was asked."""
+    slice_seconds: Annotated[int | None, Field(ge=1)]
+    """Each point sums up a slice of so many seconds, which begins at a multiple of them since 1970; null: each is a sample."""
+    points: tuple[MetricsPoint, ...]
+    """The oldest first; without one the server wasn't measured in that time."""
+    dropped: tuple[Missing, ...]
+    """What is missing at the beginning, because it isn't held any more."""
+    cursor: EventIdText
+    """The position of the history: a stream with this as `last_event_id` goes on from it."""
+
+
 def schemas() -> dict[str, Schema]:
     """All schemas of the API, by name."""
     return {
         "Message": _message(),
         "StreamItem": _stream_item(),
         **event_definitions(at=AT),
-        **definitions([*CONTROL_FRAMES, PageReset, Missing, StreamList], at=AT),
+        **definitions([*CONTROL_FRAMES, PageReset, Missing, StreamList, MetricsHistory, RolloutList], at=AT),
         "Snapshot": _snapshot(),
         "ServerList": _server_list(),
         "Page": _page(),

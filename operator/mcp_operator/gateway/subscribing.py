@@ -108,7 +108,7 @@ def subscription(
     types = selection.types if named else _UNNAMED_TYPES
     selection = choose_servers(selection, parameters, default_namespace=default_namespace)
     selection = choose_events(selection, parameters, types=types)
-    cursor, since = _query_cursor(parameters), _since(parameters)
+    cursor, since = _query_cursor(parameters), since_of(parameters)
     cursor_malformed = False
     if last_event_id := headers.get("Last-Event-ID"):
         try:
@@ -146,7 +146,12 @@ def _query_cursor(parameters: Mapping[str, str]) -> EventId | None:
         raise bad_parameter("last_event_id", value, expected=expected) from None
 
 
-def _since(parameters: Mapping[str, str]) -> Since | None:
+def since_of(parameters: Mapping[str, str]) -> Since | None:
+    """From when on, if that is said.
+
+    Raises:
+        ProblemError: 400, it is none of the three forms.
+    """
     value = parameters.get("since")
     if value is None:
         return None

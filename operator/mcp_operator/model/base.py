@@ -13,7 +13,9 @@ from pydantic.alias_generators import to_camel
 Object: TypeAlias = Mapping[str, Any]
 """A Kubernetes object (or a part of one) as the API server sends it: raw JSON, never a generated client model."""
 
-Word: TypeAlias = Annotated[str, Field(max_length=1024)]
+LONGEST_WORD = 1024
+
+Word: TypeAlias = Annotated[str, Field(max_length=LONGEST_WORD)]
 """A name, id, reason or digest; bounded as a condition's reason is (metav1.Condition)."""
 
 Sentence: TypeAlias = Annotated[str, Field(max_length=32768)]

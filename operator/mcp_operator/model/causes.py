@@ -31,7 +31,7 @@ class Cause(Model):
     container: Word | None = None
     """Name of the container that has it; null where it isn't a container's."""
     revision: Word | None = None
-    """The pod-template-hash of the instances that have it."""
+    """The pod-template-hash of the instances that have it; of a StatefulSet's the controller-revision-hash."""
     exit_code: int | None = None
     """Of a crash: what the container's process returned."""
     signal: int | None = None

@@ -1,8 +1,8 @@
 """Events: one fact about one server at one time.
 
-`rollout` makes those of status and progress, `cluster` those of metrics and logs; `eventlog` orders them and gives them their id
-and time, `gateway` sends them. The envelope (`Event`) says which server; the payload says what happened, and its class is the
-event's type.
+`rollout` makes those of status, progress and kubernetes, `cluster` those of metrics and logs; `eventlog` orders them and gives
+them their id and time, `gateway` sends them. The envelope (`Event`) says which server; the payload says what happened, and its
+class is the event's type.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, TypeAlias
 
+from mcp_operator.model.authors import Author
 from mcp_operator.model.base import Model
 from mcp_operator.model.causes import Cause
 from mcp_operator.model.labels import NO_LABELS, Labels
@@ -29,6 +30,7 @@ class EventType(StrEnum):
     METRICS = "metrics"
     LOG = "log"
     RESPONSE = "response"
+    KUBERNETES = "kubernetes"
 
 
 class StatusPayload(Model):
@@ -55,9 +57,12 @@ class StatusPayload(Model):
     message: str
     """The same as a sentence for people."""
     revision: str | None
-    """The pod-template-hash of the newest pod template, null before its ReplicaSet exists."""
+    """The newest pod template, as its pods are labelled with it: pod-template-hash, of a StatefulSet controller-revision-hash;
+    null before it has one."""
     operation: str | None
     """Id of the open operation."""
+    by: Author | None = None
+    """Who or what started the open operation, or the one that ended with this event; null where the API doesn't say."""
     causes: tuple[Cause, ...]
     """Active ones, and those that recovered with this very event."""
     conditions: tuple[Condition, ...]
@@ -77,7 +82,7 @@ class RevisionProgress(Model):
     """The instances of one pod template within an operation."""
 
     revision: str
-    """pod-template-hash."""
+    """pod-template-hash, of a StatefulSet controller-revision-hash."""
     current: bool
     """Whether it is the template that the operation leads to."""
     instances: tuple[InstanceProgress, ...]
@@ -99,6 +104,9 @@ class ProgressPayload(Model):
     """Null while the operation is open."""
     stalled_since: datetime | None
     """Since when nothing has moved although the operation can't end by itself; null while it can."""
+    remaining_seconds: int | None
+    """How long the operation will probably still take, judged by the server's earlier ones of the same kind that succeeded; null
+    without any, while a cause is active, and once it has ended. It is no reason for an event of its own."""
     desired: int
     """Instances wanted."""
     updated: int
@@ -154,6 +162,16 @@ class InstanceMetrics(Model):
     """Percent of its memory limit; null without one."""
     requests: float | None
     """Requests served since it started."""
+    requests_per_second: float | None
+    """Requests served per second since the sample before; null in the first one."""
+    errors: float | None
+    """Requests that failed since it started."""
+    in_flight: float | None
+    """Requests that it works on now."""
+    sampled_at: datetime | None
+    """When its CPU and memory were measured: the end of the window that the CPU is an average of; null if they can't be told."""
+    window_seconds: float | None
+    """How long that window was."""
 
 
 class MetricsPayload(Model):
@@ -176,14 +194,20 @@ class MetricsPayload(Model):
     """Percent of the memory limits; null if an instance has none."""
     requests: float | None
     """Requests served since the instances started."""
+    requests_per_second: float | None
+    """Requests served per second since the sample before; null in the first one."""
+    errors: float | None
+    """Requests that failed since the instances started."""
+    in_flight: float | None
+    """Requests that are worked on now."""
     requests_source: RequestsSource | None
-    """Where `requests` was read: `pod`, from the instances; null without requests."""
+    """Where the figures about requests were read: `pod`, from the instances; null without `requests`."""
     per_instance: tuple[InstanceMetrics, ...]
     """The same figures of each instance."""
     unavailable: tuple[Unavailable, ...]
     """Which figures are null or lack a part, and why."""
     sampled_at: datetime
-    """When it was read; what metrics.k8s.io gives is an average over a window that may have ended up to a minute before."""
+    """When it was read; `perInstance` says when metrics.k8s.io had measured CPU and memory, up to a minute before."""
 
 
 class LogLevel(StrEnum):
@@ -228,6 +252,8 @@ class LogPayload(Model):
     """The other fields of a line that is a JSON object."""
     truncated: bool = False
     """Whether the line was too long and was cut."""
+    continues: str | None = None
+    """Of a line that belongs to an earlier one, such as those of a stack trace: the `key` of that one, whose level it has."""
     previous: bool = False
     """Whether it is one of the last lines of a container that crashed, told because of `cause`; the same line may have been told
     before, when it was printed."""
@@ -269,7 +295,27 @@ class ResponsePayload(Model):
     """For people."""
 
 
-Payload: TypeAlias = StatusPayload | ProgressPayload | MetricsPayload | LogPayload | ResponsePayload
+class KubernetesPayload(Model):
+    """A warning of Kubernetes itself about an object of the server, of a trouble that no cause stands for.
+
+    Told when it appears; how often it has been seen since is told at most once a minute.
+    """
+
+    type: ClassVar[EventType] = EventType.KUBERNETES
+
+    reason: str
+    """Kubernetes' one CamelCase word."""
+    message: str
+    """Kubernetes' sentence; bounded, single-line, printable."""
+    kind: str
+    """Kind of the object that it is about: Pod, ReplicaSet, Deployment ..."""
+    name: str
+    """Name of that object, in the server's namespace."""
+    count: int
+    """How often Kubernetes has seen it so far."""
+
+
+Payload: TypeAlias = StatusPayload | ProgressPayload | MetricsPayload | LogPayload | ResponsePayload | KubernetesPayload
 
 
 @dataclass(frozen=True, slots=True)

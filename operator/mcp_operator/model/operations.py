@@ -8,6 +8,7 @@ changes. `rollout` (the room) opens and closes operations, the MCPServer's statu
 from datetime import datetime
 from enum import StrEnum
 
+from mcp_operator.model.authors import Author
 from mcp_operator.model.base import Count, Model, Word
 
 
@@ -39,10 +40,10 @@ class InstanceStep(StrEnum):
 
 
 class Target(Model):
-    """What a server's Deployment was last told to become; another one starts, retargets or supersedes an operation."""
+    """What a server's workload was last told to become; another one starts, retargets or supersedes an operation."""
 
     template: Word
-    """Digest of the Deployment's UID and pod template: a Deployment that is made anew starts all over."""
+    """Digest of the workload's UID and pod template: a workload that is made anew starts all over."""
     desired: Count
     """Instances wanted."""
 
@@ -64,3 +65,20 @@ class Operation(Model):
     """The percent when the work was last measured out: at the start 0, later when a new count was absorbed."""
     base_work: Count
     """Steps that were left to take at that moment; they spread over the way from `base_percent` to 99."""
+    by: Author | None = None
+    """Who or what started it, or last changed how many instances a scale leads to; null where the API doesn't say."""
+    before: Count = 0
+    """Instances that were wanted when it began; of a rollout only as far as there were any."""
+
+
+class EndedOperation(Model):
+    """An operation that is over, as the MCPServer's status carries the newest ones, so that no restart forgets how they ended."""
+
+    id: Word
+    """As the operation had it."""
+    outcome: Outcome
+    """How it ended."""
+    percent: int
+    """How far it came; 100 if it succeeded."""
+    ended_at: datetime
+    """When its end was seen."""

@@ -28,9 +28,12 @@ class Rule:
 
     rule: str
     message: str
+    path: str = ""
+    """The field below that a rule over several fields is about, such as `.replicas`."""
 
     def to_schema(self) -> Schema:
-        return {"rule": self.rule, "message": self.message}
+        schema = {"rule": self.rule, "message": self.message}
+        return schema | ({"fieldPath": self.path} if self.path else {})
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         schema = handler(core)

@@ -21,6 +21,7 @@ from pydantic_core import core_schema
 from mcp_operator.model.base import Model
 from mcp_operator.model.events import (
     EventType,
+    KubernetesPayload,
     LogPayload,
     MetricsPayload,
     Payload,
@@ -34,7 +35,8 @@ Schema: TypeAlias = dict[str, Any]
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 PAYLOADS: Final[Mapping[EventType, type[Payload]]] = {
-    payload.type: payload for payload in (StatusPayload, ProgressPayload, MetricsPayload, LogPayload, ResponsePayload)
+    payload.type: payload
+    for payload in (StatusPayload, ProgressPayload, MetricsPayload, LogPayload, ResponsePayload, KubernetesPayload)
 }
 """The payload of each type of events."""
 

@@ -15,6 +15,7 @@ from mcp_operator.model.base import Object, SpecModel
 from mcp_operator.model.containers import Argument, Env, EnvFrom, ImagePullSecrets, ResourceRequirements
 from mcp_operator.model.schema import ANY_OBJECT, Rule, int_or_string, with_rules
 from mcp_operator.model.servers import ServerName
+from mcp_operator.model.workload_ref import WorkloadRef, rules
 
 GROUP: Final = "mcp-operator.dev"
 VERSION: Final = "v1alpha1"
@@ -24,6 +25,10 @@ PLURAL: Final = "mcpservers"
 
 NAME_LENGTH: Final = 52
 """Longest name of a server: names of pods and values of labels are made from it and end at 63."""
+
+
+DEFAULT_HISTORY_LIMIT: Final = 10
+"""Records of operations that are kept of a server whose spec doesn't say how many."""
 
 
 class InvalidSpecError(ValueError):
@@ -164,10 +169,12 @@ class RolloutSpec(SpecModel):
     """Seconds for which a new instance must have been ready before it counts as available."""
     progress_deadline_seconds: Annotated[int, Field(ge=1, le=86400)] = 600
     """Seconds without progress after which a rollout or a scaling is told as failed. It goes on all the same, so that an edit
-    or a healed cause leads out of it."""
+    or a healed cause leads out of it. An observed Deployment has its own; for an observed StatefulSet this one counts."""
     drain_seconds: Annotated[int, Field(ge=0, le=3600)] = 0
     """Seconds for which an instance goes on serving after its end was decided, so that clients and load balancers notice
     before it stops. It then has another 30 seconds to stop by itself."""
+    history_limit: Annotated[int, Field(ge=1, le=50)] = DEFAULT_HISTORY_LIMIT
+    """How many records of rollouts and scalings that are over are kept, as MCPServerRollout objects; older ones are deleted."""
 
 
 class PrometheusSpec(SpecModel):
@@ -196,20 +203,37 @@ class LogFormat(StrEnum):
     TEXT = "text"
 
 
-class LogsSpec(SpecModel):
-    """How the server's logs are told while somebody listens."""
+class LogFollow(StrEnum):
+    """When the logs are followed."""
 
+    ON_DEMAND = "onDemand"
+    ALWAYS = "always"
+
+
+class LogsSpec(SpecModel):
+    """How the server's logs are told."""
+
+    follow: LogFollow = LogFollow.ON_DEMAND
+    """onDemand follows the logs while somebody listens and for 5 minutes more; always follows them without a listener, so that
+    whoever comes finds the newest lines, at the cost of one open request for each container."""
     tail_lines: Annotated[int, Field(ge=0, le=10000)] = 100
     """How many of the lines that an instance has already printed are told when its log begins to be followed."""
     format: LogFormat = LogFormat.AUTO
     """auto looks at each line; json takes a line that isn't a JSON object as text; text takes each line as it is."""
+    redact: bool = True
+    """Whether what looks like a password, token or key in a line is told as [redacted]. It can't know every secret."""
 
 
 class MCPServerSpec(SpecModel):
-    """What the server should be."""
+    """What the server should be, or which workload it is."""
 
-    image: Annotated[str, Field(max_length=1024), _IMAGE]
+    model_config = ConfigDict(json_schema_extra=with_rules(*rules()))
+
+    image: Annotated[str, Field(max_length=1024), _IMAGE] | None = None
     """Image of the MCP server: [registry[:port]/]repository[:tag][@digest]."""
+    workload_ref: WorkloadRef | None = None
+    """Instead of an image: a Deployment or StatefulSet of the same namespace that something else owns. It is observed, and never
+    written to; no Service is made. Fields that would change a pod can't be set beside it."""
     image_pull_policy: ImagePullPolicy | None = None
     """When the image is pulled. By default Always for the tag latest and for none, else IfNotPresent."""
     image_pull_secrets: ImagePullSecrets = ()
@@ -250,7 +274,7 @@ class MCPServerSpec(SpecModel):
     metrics: MetricsSpec = MetricsSpec()
     """How the server is measured while somebody listens."""
     logs: LogsSpec = LogsSpec()
-    """How the server's logs are told while somebody listens."""
+    """How the server's logs are told."""
 
 
 class ObjectMeta(SpecModel):
@@ -280,7 +304,10 @@ class MCPServer(SpecModel):
             InvalidSpecError: a field has a value that the CustomResourceDefinition of this version would have refused.
         """
         try:
-            return cls.model_validate(raw)
+            server = cls.model_validate(raw)
         except pydantic.ValidationError as error:
             first = error.errors(include_url=False)[0]
             raise InvalidSpecError(".".join(map(str, first["loc"])), f"{first['msg']}, not {first['input']!r:.100}") from None
+        if (server.spec.image is None) == (server.spec.workload_ref is None):
+            raise InvalidSpecError("spec", "must have either image or workloadRef")
+        return server

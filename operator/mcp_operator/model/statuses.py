@@ -8,8 +8,11 @@ from pydantic import Field
 
 from mcp_operator.model.base import Count, Model, Sentence, Word
 from mcp_operator.model.causes import Cause
-from mcp_operator.model.operations import Operation, Target
+from mcp_operator.model.operations import EndedOperation, Operation, Target
 from mcp_operator.model.schema import ListMap
+
+LAST_OPERATIONS = 4
+"""More never end between two writes of a status."""
 
 
 class Status(StrEnum):
@@ -66,8 +69,11 @@ class MCPServerStatus(Model):
     updated_replicas: Count = Field(default=0, description="Instances of the newest pod template.")
     available_replicas: Count = Field(default=0, description="Instances that have been ready for minReadySeconds.")
     selector: Word = Field(description="Label selector of the instances, for HorizontalPodAutoscalers.")
-    target: Target | None = Field(default=None, description="What the Deployment was last told to become.")
+    target: Target | None = Field(default=None, description="What the workload was last told to become.")
     operation: Operation | None = Field(default=None, description="The open rollout or scale, null when none is.")
+    last_operations: Annotated[tuple[EndedOperation, ...], ListMap("id")] = Field(
+        default=(), max_length=LAST_OPERATIONS, description="The rollouts and scalings that ended last, the newest first."
+    )
     causes: Annotated[tuple[Cause, ...], ListMap("id")] = Field(
         default=(), max_length=100, description="Troubles that are active now."
     )

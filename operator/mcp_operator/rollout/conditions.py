@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Literal
 
 from mcp_operator.model.statuses import Condition, ConditionType, MCPServerStatus, Status
+from mcp_operator.model.workload_ref import WorkloadRef
 from mcp_operator.rollout.deciding import Verdict
 from mcp_operator.rollout.observation import Applied
 from mcp_operator.rollout.reading import Facts
@@ -40,16 +41,19 @@ def status_of(state: State, *, selector: str, endpoint: str | None) -> MCPServer
         selector=selector,
         target=state.target,
         operation=state.operation,
+        last_operations=state.last_operations,
         causes=tuple(active.cause for active in state.causes),
         endpoint=endpoint,
         conditions=state.conditions,
     )
 
 
-def conditions(facts: Facts, verdict: Verdict, applied: Applied | None, previous: State | None) -> tuple[Condition, ...]:
+def conditions(
+    facts: Facts, verdict: Verdict, applied: Applied | None, previous: State | None, *, observes: WorkloadRef | None = None
+) -> tuple[Condition, ...]:
     """The conditions of a server; one whose status is as before keeps its time."""
     made = _Maker(facts, previous)
-    accepted = _accepted(made, applied)
+    accepted = _accepted(made, applied, observes=observes)
     stopped = verdict.status is Status.STOPPED
     available = _available(made, facts, stopped=stopped)
     stalled = verdict.status is Status.FAILED or (stopped and facts.refusal is not None)
@@ -100,7 +104,7 @@ class _Maker:
         return self._facts.now.replace(microsecond=0)  # metav1.Time has whole seconds.
 
 
-def _accepted(made: _Maker, applied: Applied | None) -> Condition:
+def _accepted(made: _Maker, applied: Applied | None, *, observes: WorkloadRef | None) -> Condition:
     """Whether the spec is usable, as far as the last generation that was tried tells."""
     kind = ConditionType.ACCEPTED
     if applied is None:
@@ -109,7 +113,8 @@ def _accepted(made: _Maker, applied: Applied | None) -> Condition:
         reason = word_of(applied.reason, otherwise="Refused")
         message = tidy(applied.message or "the Deployment can't be applied")
         return made(kind, False, reason, message, generation=applied.server_generation)
-    return made(kind, True, "Accepted", "the spec is applied", generation=applied.server_generation)
+    done = f"the {observes} is observed, and never written to" if observes else "the spec is applied"
+    return made(kind, True, "Accepted", done, generation=applied.server_generation)
 
 
 def _available(made: _Maker, facts: Facts, *, stopped: bool) -> Condition:
@@ -117,6 +122,8 @@ def _available(made: _Maker, facts: Facts, *, stopped: bool) -> Condition:
     kind, counts = ConditionType.AVAILABLE, facts.counts
     if stopped:
         return made(kind, True, "Stopped", "no instances are wanted")
+    if facts.missing:
+        return made(kind, False, "TargetNotFound", facts.missing)
     message = f"{counts.available} of {instances(counts.desired)} available"
     enough = counts.available >= counts.desired - (facts.workload.max_unavailable if facts.workload else 0)
     return made(kind, enough, "MinimumReplicasAvailable" if enough else "MinimumReplicasUnavailable", message)

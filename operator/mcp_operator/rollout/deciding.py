@@ -36,12 +36,12 @@ def decide(observation: Observation, facts: Facts, course: Course, traced: Trace
 def _ending(observation: Observation, facts: Facts) -> Verdict | None:
     """Deleted, terminating, stopped: nothing is left, or nothing shall be."""
     # A Deployment or ReplicaSet that the garbage collector hasn't reached yet may still make a pod.
-    left = bool(observation.deployment or observation.replica_sets or observation.pods)
+    left = bool(observation.workload or observation.replica_sets or observation.pods)
     if facts.gone and not left:
         return Verdict(Status.DELETED, "Deleted", "the server and its last instance are gone")
     if facts.going:
         return Verdict(Status.TERMINATING, "Terminating", f"the server is deleted; {instances(len(observation.pods))} left")
-    if not facts.wanted and not facts.instances:
+    if not facts.wanted and not facts.instances and not facts.missing:
         if facts.suspended:
             return Verdict(Status.STOPPED, "Suspended", "the server is suspended")
         return Verdict(Status.STOPPED, "ScaledToZero", "no instances are wanted")
@@ -50,18 +50,20 @@ def _ending(observation: Observation, facts: Facts) -> Verdict | None:
 
 def _failing(facts: Facts, course: Course, traced: Traced) -> Verdict | None:
     """An operation that can't end by itself, be it that it can't even begin."""
-    if course.operation is None and facts.refusal is None:
+    if course.operation is None and facts.refusal is None and not facts.missing:
         return None
     cause = next((active.cause for active in traced.active if active.blocking), None)
     return Verdict(Status.FAILED, cause.reason, cause.message) if cause else None
 
 
 def _pending(facts: Facts, traced: Traced) -> Verdict | None:
+    if facts.missing:
+        return Verdict(Status.PENDING, "TargetNotFound", facts.missing)
     if facts.observed:
         return None
     if facts.target is None and not facts.reconciled:
         return _because(traced, Status.PENDING, "NotReconciled", f"generation {facts.generation} is not applied yet")
-    return _because(traced, Status.PENDING, "NotObserved", "the Deployment controller has not acted on the change yet")
+    return _because(traced, Status.PENDING, "NotObserved", f"the {facts.kind} controller has not acted on the change yet")
 
 
 def _moving(facts: Facts, course: Course, traced: Traced) -> Verdict | None:
@@ -75,9 +77,12 @@ def _moving(facts: Facts, course: Course, traced: Traced) -> Verdict | None:
     elif counts.available < counts.desired:
         message = f"{counts.available} of {instances(counts.desired)} available"
     else:
-        message = "the Deployment's status has yet to agree"
+        message = f"the {facts.kind}'s status has yet to agree"
     if course.operation.kind is OperationKind.SCALE:
         return _because(traced, Status.SCALING, "Scaling", message)
+    if facts.awaits_deletion:
+        message = f"{instances(counts.old)} of older revisions to be deleted by hand: the update strategy is OnDelete"
+        return _because(traced, Status.DEPLOYING, "OnDelete", message)
     if facts.paused:
         return Verdict(Status.DEPLOYING, "Paused", "the Deployment is paused")
     return _because(traced, Status.DEPLOYING, "RollingOut", message)

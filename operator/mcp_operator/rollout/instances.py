@@ -12,6 +12,9 @@ from mcp_operator.model.operations import InstanceStep
 REVISION_LABEL = "pod-template-hash"
 """Label by which the Deployment controller tells the pods of one template from those of another."""
 
+STATEFUL_REVISION_LABEL = "controller-revision-hash"
+"""The StatefulSet controller's."""
+
 NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
 """Reasons of a container's end that mean that its process couldn't be started at all."""
 
@@ -51,6 +54,13 @@ def read_instances(pods: Iterable[Object], *, min_ready_seconds: int, now: datet
     return tuple(_read(pod, min_ready_seconds=min_ready_seconds, now=now) for pod in in_order)
 
 
+def read_lost(pods: Iterable[Object], *, now: datetime) -> tuple[Instance, ...]:
+    """The instances that ended as a whole, evicted ones for instance, while their objects are kept; the oldest first."""
+    lost = (pod for pod in pods if not _terminating(pod) and pod.get("status", {}).get("phase") == "Failed")
+    in_order = sorted(lost, key=lambda pod: (pod["metadata"].get("creationTimestamp") or "", pod["metadata"]["name"]))
+    return tuple(_read(pod, min_ready_seconds=0, now=now) for pod in in_order)
+
+
 def by_revision(instances: Iterable[Instance], current: str | None) -> tuple[RevisionProgress, ...]:
     """Every instance with its step, grouped by revision: the current one first, then the others, the newest first."""
     groups: dict[str, list[InstanceProgress]] = {}
@@ -76,13 +86,13 @@ def parse_time(text: str) -> datetime:
 
 
 def _read(pod: Object, *, min_ready_seconds: int, now: datetime) -> Instance:
-    ready = conditions_of(pod).get("Ready", {})
+    ready, labels = conditions_of(pod).get("Ready", {}), pod["metadata"].get("labels") or {}
     ready_since = None
     if ready.get("status") == "True" and not _terminating(pod):
         ready_since = parse_time(ready["lastTransitionTime"]) if ready.get("lastTransitionTime") else now
     return Instance(
         name=pod["metadata"]["name"],
-        revision=pod["metadata"].get("labels", {}).get(REVISION_LABEL, ""),
+        revision=labels.get(STATEFUL_REVISION_LABEL) or labels.get(REVISION_LABEL, ""),
         step=_step(pod, ready_since, min_ready_seconds=min_ready_seconds, now=now),
         ready_since=ready_since,
         pod=pod,

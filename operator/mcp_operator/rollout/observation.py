@@ -1,11 +1,13 @@
 """What `cluster` hands to the evaluator: everything that the API server holds about one server, at one moment."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from mcp_operator.model.base import Object
 from mcp_operator.model.labels import NO_LABELS, Labels
 from mcp_operator.model.servers import ServerName
+from mcp_operator.model.workload_ref import WorkloadKind, WorkloadRef
+from mcp_operator.rollout.estimating import Paces
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +30,8 @@ class Applied:
 class Observation:
     """All that the API server holds about one server at one moment.
 
-    The children are those that the server owns: what belongs to another object of the same name is not among them.
+    The children are those that the server owns: what belongs to another object of the same name is not among them. Of a server
+    that observes a workload they are that workload's.
     """
 
     name: ServerName
@@ -38,12 +41,23 @@ class Observation:
     """The MCPServer; None once its object is gone."""
     labels: Labels = NO_LABELS
     """The MCPServer's; the last ones, once its object is gone."""
-    deployment: Object | None = None
+    observes: WorkloadRef | None = None
+    """What the MCPServer names instead of an image; None where it has a Deployment of its own."""
+    workload: Object | None = None
+    """The server's own Deployment, or the workload that it names."""
     replica_sets: tuple[Object, ...] = ()
     pods: tuple[Object, ...] = ()
     warnings: tuple[Object, ...] = ()
     """Kubernetes Events (core/v1) of type Warning about any of these."""
+    autoscalers: tuple[Object, ...] = ()
+    """HorizontalPodAutoscalers (autoscaling/v2) that name the server as what they scale."""
     applied: Applied | None = None
     """None until this process has reconciled the server for the first time."""
+    paces: Paces = field(default_factory=dict)
+    """How fast the server's earlier operations went."""
     now: datetime
     """Aware, UTC."""
+
+    @property
+    def workload_kind(self) -> WorkloadKind:
+        return self.observes.kind if self.observes else WorkloadKind.DEPLOYMENT

@@ -40,6 +40,7 @@ def restore(server: Object) -> State | None:
         conditions=told.conditions,
         target=told.target,
         operation=told.operation,
+        last_operations=told.last_operations,
         causes=tuple(
             ActiveCause(
                 cause,
@@ -48,6 +49,6 @@ def restore(server: Object) -> State | None:
             )
             for cause in told.causes
         ),
-        paused=told.reason == "Paused",
+        paused=told.reason in {"Paused", "OnDelete"},
         restored=True,
     )

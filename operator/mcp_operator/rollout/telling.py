@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from mcp_operator.model.events import Event, Payload, ProgressPayload, StatusPayload
 from mcp_operator.model.operations import Operation, Outcome
 from mcp_operator.model.statuses import Condition, Status
-from mcp_operator.rollout.reading import digest
 from mcp_operator.rollout.state import State
+from mcp_operator.rollout.workloads import digest
 
 
 def tell(previous: State | None, current: State) -> tuple[Event, ...]:
-    """The events to append to the log, in order: the end of an operation, the status, the progress of the open operation.
+    """The events to append to the log, in order: the end of an operation, the status, warnings of Kubernetes, the progress of the
+    open operation.
 
     The first state after a restart is told whether or not it differs from what the status told, because the log may have gone
     with the process; what does differ happened while the operator was away, and is late.
@@ -25,14 +26,17 @@ def _events(previous: State | None, current: State) -> Iterator[Event]:
         yield _event(current, f"{ended.operation.id}/{ended.outcome}", payload, late=was_away)
     differs = previous is None or _worth_telling(previous, current)
     if differs or was_away:
-        version = _digest(current, current.status, current.reason, current.counts, *_standing(current))
+        version = _digest(current, current.status, current.reason, current.counts, current.by, *_standing(current))
         yield _event(current, f"status/{version}", _status(previous, current), late=differs and was_away)
+    known = previous.noticed if previous else ()
+    for noticed in (each for each in current.noticed if each not in known):
+        yield _event(current, f"kubernetes/{noticed.uid}/{noticed.payload.count}", noticed.payload, late=was_away)
     if current.operation is None:
         return
     progress = _progress(current, current.operation, desired=current.counts.desired)
     if previous is None or previous.operation is None or previous.operation.id != current.operation.id:
         yield _event(current, f"{current.operation.id}/started", progress, late=was_away)
-    elif was_away or progress != _progress(previous, previous.operation, desired=previous.counts.desired):
+    elif was_away or _lasting(progress) != _lasting(_progress(previous, previous.operation, desired=previous.counts.desired)):
         version = _digest(current, progress.percent, current.counts)
         late = was_away and progress.percent != previous.operation.percent
         yield _event(current, f"{current.operation.id}/{progress.percent}/{version}", progress, late=late)
@@ -66,6 +70,7 @@ def _progress(state: State, operation: Operation, *, desired: int, outcome: Outc
         percent=operation.percent,
         outcome=outcome,
         stalled_since=operation.progressed_at if stalled else None,
+        remaining_seconds=state.remaining_seconds if outcome is None else None,
         desired=desired,
         updated=counts.updated,
         ready=counts.ready,
@@ -75,6 +80,11 @@ def _progress(state: State, operation: Operation, *, desired: int, outcome: Outc
         deadline_seconds=state.deadline_seconds,
         revisions=state.revisions,
     )
+
+
+def _lasting(progress: ProgressPayload) -> ProgressPayload:
+    """What of it is worth an event; what changes by time alone isn't."""
+    return progress.model_copy(update={"remaining_seconds": None})
 
 
 def _status(previous: State | None, current: State) -> StatusPayload:
@@ -91,6 +101,7 @@ def _status(previous: State | None, current: State) -> StatusPayload:
         message=current.message,
         revision=current.revision,
         operation=current.operation.id if current.operation else None,
+        by=current.by,
         causes=(*(active.cause for active in current.causes), *current.recovered),
         conditions=_changed(previous, current),
     )
@@ -111,7 +122,9 @@ def _essence(state: State) -> tuple[object, ...]:
     return (
         (state.generation, state.status, state.reason, state.operation.id if state.operation else None),
         (counts.desired, counts.replicas, counts.updated, counts.ready, counts.available),
-        {active.cause.id for active in state.causes},
+        # A probe that fails may end its container later: then there is an exit code to tell, and lines.
+        {(active.cause.id, active.cause.exit_code is None) for active in state.causes},
+        state.operation.by if state.operation else None,
         _standing(state),
     )
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from mcp_operator.model.causes import Cause, CauseState
+from mcp_operator.rollout.probing import slow_at
 from mcp_operator.rollout.reading import Facts
 from mcp_operator.rollout.state import ActiveCause
-from mcp_operator.rollout.troubles import Trouble, Urgency, settling_seconds, unsettled
+from mcp_operator.rollout.troubles import LOST_SECONDS, Trouble, Urgency, settling_seconds, unsettled
 
 LASTING_SECONDS = 10
 """After this time a trouble that could have been momentary (a refusal by quota or admission) needs a person."""
@@ -31,7 +32,7 @@ class Traced:
 def trace(troubles: Iterable[Trouble], before: Iterable[ActiveCause], facts: Facts) -> Traced:
     """Continue the causes of the evaluation before with the troubles of this one."""
     known = {active.cause.id: active for active in before}
-    unproven = {instance.name: None for instance in unsettled(facts)}
+    unproven = {instance.name: instance.revision for instance in unsettled(facts)}
     showing: dict[str, list[Trouble]] = {}
     for trouble in troubles:
         showing.setdefault(trouble.cause, []).append(trouble)
@@ -40,8 +41,10 @@ def trace(troubles: Iterable[Trouble], before: Iterable[ActiveCause], facts: Fac
     for cause, earlier in known.items():
         if cause in showing:
             continue
-        # In the order of the instances' age; only of the current revision, for these alone are unsettled.
-        remaining = [name for name in unproven if name in earlier.instances]
+        # In the order of the instances' age; of the cause's revision, for a later one may have an instance of the same name.
+        remaining = [
+            name for name, revision in unproven.items() if name in earlier.instances and revision == earlier.cause.revision
+        ]
         if remaining:
             lingering = earlier.cause.model_copy(update={"instance": remaining[0], "count": len(remaining)})
             active.append(ActiveCause(lingering, frozenset(remaining), present=False))
@@ -51,15 +54,19 @@ def trace(troubles: Iterable[Trouble], before: Iterable[ActiveCause], facts: Fac
 
 
 def changes_at(traced: Traced, facts: Facts) -> tuple[datetime, ...]:
-    """The moments at which time alone may change a cause: an instance has proved itself, a trouble has lasted."""
+    """The moments at which time alone may change a cause: an instance has proved itself, a trouble has lasted, a start has
+    become a slow one."""
     settling = timedelta(seconds=settling_seconds(facts))
     affected = frozenset().union(*(active.instances for active in traced.active))
-    proofs = [each.ready_since + settling for each in unsettled(facts) if each.ready_since and each.name in affected]
+    lost = affected - {each.name for each in facts.instances}
+    proofs = [each.ready_since + settling for each in unsettled(facts) if each.ready_since and (lost or each.name in affected)]
     lasts = [active.cause.since + timedelta(seconds=LASTING_SECONDS) for active in traced.active if not active.blocking]
-    return (*proofs, *lasts)
+    losses = [active.cause.since + timedelta(seconds=LOST_SECONDS) for active in traced.active if active.instances & lost]
+    slow = [moment for each in unsettled(facts) for moment in slow_at(each.pod)]
+    return (*proofs, *lasts, *losses, *slow)
 
 
-def _continue(group: list[Trouble], earlier: ActiveCause | None, unproven: Mapping[str, None], now: datetime) -> ActiveCause:
+def _continue(group: list[Trouble], earlier: ActiveCause | None, unproven: Mapping[str, str], now: datetime) -> ActiveCause:
     first = group[0]
     since = earlier.cause.since if earlier else now
     names = {trouble.instance for trouble in group if trouble.instance}

@@ -7,24 +7,32 @@ troubles, which have a beginning and an end.
 
 import re
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
 from mcp_operator.model.base import Object
 from mcp_operator.model.operations import InstanceStep, Operation
-from mcp_operator.rollout.instances import NEVER_RAN, Instance, conditions_of
+from mcp_operator.rollout.curing import ROOT_CURE, cure_of_crash, explain_refusal
+from mcp_operator.rollout.instances import NEVER_RAN, Instance, conditions_of, parse_time, read_lost
 from mcp_operator.rollout.observation import Applied, Observation
+from mcp_operator.rollout.probing import FailedProbe, failing, killed_by
 from mcp_operator.rollout.progressing import overdue_at
-from mcp_operator.rollout.reading import Facts, digest
+from mcp_operator.rollout.reading import Facts
+from mcp_operator.rollout.warned import in_order, message_of, newest, seen_at, subject_of
 from mcp_operator.rollout.wording import tidy, word_of
+from mcp_operator.rollout.workloads import digest
 
 SETTLING_SECONDS = 10
 """How long an instance has to be ready before its trouble counts as over, where the server has no minReadySeconds."""
 
 RESTARTS_OF_A_LOOP = 3
 """From this restart on, a container that keeps ending needs a person."""
+
+LOST_SECONDS = 600
+"""For so long an instance that ended as a whole is looked for a successor; its object may be kept for days."""
 
 _IMAGE_PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable"})
 _STILL_STARTING = frozenset({"ContainerCreating", "PodInitializing"})
@@ -42,10 +50,7 @@ _CONFIGURATION_IS_WRONG = re.compile(r"not found|couldn't find key|runAsNonRoot|
 
 _MISSING_OBJECT = re.compile(r'(configmap|secret|persistentvolumeclaim) "[^"]*" not found')
 
-_ROOT_CURE = (
-    "give it a user by podTemplate: {spec: {securityContext: {runAsUser: 1000}}}, "
-    "or let it be root by podTemplate: {spec: {securityContext: {runAsNonRoot: false}}}"
-)
+_FORBIDDEN_POD = re.compile(r'pods "[^"]*" is forbidden')
 
 
 class Urgency(Enum):
@@ -84,15 +89,18 @@ def find_troubles(observation: Observation, facts: Facts, operation: Operation |
     """
     if facts.going:
         return ()
-    refusals = (_refusal(facts.refusal),) if facts.refusal else ()
+    refusals: tuple[Trouble, ...] = (_refusal(facts.refusal),) if facts.refusal else ()
+    if facts.missing:
+        refusals += (Trouble(reason="TargetNotFound", message=tidy(facts.missing), urgency=Urgency.LASTS),)
     if not facts.wanted:
         return refusals
     of_instances = tuple(
         replace(trouble, instance=instance.name, revision=instance.revision)
         for instance in unsettled(facts)
-        for trouble in _instance_troubles(instance, observation.warnings)
+        for trouble in _instance_troubles(instance, observation.warnings, facts)
     )
-    special = (*refusals, *of_instances, *_creation_troubles(observation.replica_sets, facts))
+    creation = (*_creation_troubles(observation, facts), *_losses(observation.pods, facts))
+    special = (*refusals, *of_instances, *creation)
     if operation is None or not _is_overdue(facts, operation):
         return special
     why = special[0].message if special else _failing_probe(observation.warnings, facts)
@@ -100,11 +108,15 @@ def find_troubles(observation: Observation, facts: Facts, operation: Operation |
 
 
 def unsettled(facts: Facts) -> tuple[Instance, ...]:
-    """Instances of the current revision that have yet to prove themselves by staying ready for a while."""
+    """Instances of the current revision that have yet to prove themselves by staying ready for a while.
+
+    Of a StatefulSet those of older revisions, too: they stay below its partition, and one in trouble holds up all that follow.
+    """
+    in_place = facts.workload is not None and facts.workload.in_place
     return tuple(
         instance
         for instance in facts.instances
-        if instance.revision == facts.revision
+        if (in_place or instance.revision == facts.revision)
         and not instance.terminating
         and not instance.ready_for(settling_seconds(facts), now=facts.now)
     )
@@ -121,7 +133,7 @@ def _refusal(applied: Applied) -> Trouble:
     return Trouble(reason=reason, message=message, detail=message, urgency=Urgency.PERSON if never_heals else Urgency.LASTS)
 
 
-def _instance_troubles(instance: Instance, warnings: Iterable[Object]) -> Iterator[Trouble]:
+def _instance_troubles(instance: Instance, warnings: Iterable[Object], facts: Facts) -> Iterator[Trouble]:
     conditions, status = conditions_of(instance.pod), instance.pod.get("status", {})
     scheduled = conditions.get("PodScheduled", {})
     if scheduled.get("status") == "False":
@@ -131,20 +143,44 @@ def _instance_troubles(instance: Instance, warnings: Iterable[Object]) -> Iterat
             message=message,
             urgency=Urgency.PERSON if _MISSING_OBJECT.search(message) else Urgency.HEALS,
         )
-    about = [warning for warning in warnings if warning.get("involvedObject", {}).get("uid") == instance.uid]
+    about = [warning for warning in warnings if subject_of(warning) == instance.uid]
     if instance.step in _BEFORE_ITS_CONTAINERS and conditions.get("PodReadyToStartContainers", {}).get("status") != "True":
         yield from _volume_troubles(about)
-    probe = _latest(about, "Unhealthy")
+    if _node_is_silent(conditions, status):
+        node = instance.pod.get("spec", {}).get("nodeName")
+        yield Trouble(
+            reason="NodeNotReady", message=f"node {node} doesn't answer: how the instance is isn't known", urgency=Urgency.HEALS
+        )
+        return
     init_containers = instance.pod.get("spec", {}).get("initContainers") or ()
     sidecars = {container["name"] for container in init_containers if container.get("restartPolicy") == "Always"}
     for container in status.get("initContainerStatuses") or ():
-        yield from _container_troubles(container, probe, once=container["name"] not in sidecars)
+        once = container["name"] not in sidecars
+        yield from _container_troubles(
+            instance.pod, container, about, facts, once=once, what="init container" if once else "container"
+        )
     for container in status.get("containerStatuses") or ():
-        yield from _container_troubles(container, probe, once=False)
+        yield from _container_troubles(instance.pod, container, about, facts, once=False, what="container")
 
 
-def _container_troubles(container: Object, probe: str, *, once: bool) -> Iterator[Trouble]:
-    """The trouble of one container, if it has one; `once`: it is meant to run to its end, as init containers are."""
+def _node_is_silent(conditions: Mapping[str, Object], status: Object) -> bool:
+    """Whether the node controller has marked the pod because its kubelet says nothing: it changes nothing but Ready."""
+    ready = conditions.get("Ready", {})
+    containers = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
+    as_kubelet_left_it = bool(containers) and all(container.get("ready") for container in containers)
+    return as_kubelet_left_it and ready.get("status") in ("False", "Unknown") and not ready.get("reason")
+
+
+def _container_troubles(
+    pod: Object, container: Object, about: Sequence[Object], facts: Facts, *, once: bool, what: str
+) -> Iterator[Trouble]:
+    """The troubles of one container.
+
+    Args:
+        about: the warnings about the pod.
+        once: it is meant to run to its end, as init containers are.
+        what: what messages call it.
+    """
     state = container.get("state", {})
     waiting = state.get("waiting", {})
     reason, said = waiting.get("reason") or "", tidy(waiting.get("message") or "")
@@ -156,11 +192,32 @@ def _container_troubles(container: Object, probe: str, *, once: bool) -> Iterato
         yield Trouble(container=name, reason=reason, message=said or reason, urgency=Urgency.PERSON)
     elif reason == "CreateContainerConfigError":
         yield _configuration(name, said)
-    elif ended and not (once and ended.get("exitCode") == 0):
-        yield _crash(container, ended, probe)
+    elif ended and not (once and ended.get("exitCode") == 0) and not _is_past(pod, container, facts):
+        yield _crash(container, ended, killed_by(pod, container, ended, about), what=what, cure=_cure(pod, name, ended))
     elif reason and reason not in _STILL_STARTING:
         word = word_of(reason, otherwise="ContainerWaiting")
         yield Trouble(container=name, reason=word, message=said or word, urgency=Urgency.LASTS)
+    probe = failing(pod, container, about, now=facts.now)
+    if probe is not None:
+        message = f"{what} {name} isn't ready: {probe.message}"
+        yield Trouble(container=name, reason=probe.reason, message=message, urgency=Urgency.HEALS)
+
+
+def _is_past(pod: Object, container: Object, facts: Facts) -> bool:
+    """Whether the container has run again for long, and been ready, since it ended."""
+    running, ready = container.get("state", {}).get("running") or {}, conditions_of(pod).get("Ready", {})
+    if not running.get("startedAt") or ready.get("status") == "True" or not ready.get("lastTransitionTime"):
+        return False
+    proved = parse_time(running["startedAt"]) + timedelta(seconds=settling_seconds(facts))
+    if container.get("ready") and proved <= facts.now:
+        return True  # another container keeps the pod from being ready
+    return parse_time(ready["lastTransitionTime"]) >= proved
+
+
+def _cure(pod: Object, container: str, ended: Mapping[str, Any]) -> str:
+    containers: Iterable[Object] = pod.get("spec", {}).get("containers") or ()
+    spec = next((each for each in containers if each["name"] == container), {})
+    return cure_of_crash(spec, ended.get("message") or "")
 
 
 def _image_pull(container: Object, said: str, *, backs_off: bool) -> Trouble:
@@ -178,7 +235,7 @@ def _image_pull(container: Object, said: str, *, backs_off: bool) -> Trouble:
 def _configuration(container: str, said: str) -> Trouble:
     message = re.sub(r' \(pod: "[^"]*", container: [^)]*\)', "", said)
     if "runAsNonRoot" in message:
-        message = f"{message}; {_ROOT_CURE}"
+        message = f"{message}; {ROOT_CURE}"
     wrong = _CONFIGURATION_IS_WRONG.search(message)
     return Trouble(
         container=container,
@@ -189,20 +246,28 @@ def _configuration(container: str, said: str) -> Trouble:
     )
 
 
-def _crash(container: Object, ended: Mapping[str, Any], probe: str) -> Trouble:
-    """A container that ended and is started again: a loop only from the third restart on, but the same cause from the first."""
-    name, exit_code = container["name"], int(ended.get("exitCode", 0))
+def _crash(container: Object, ended: Mapping[str, Any], probe: FailedProbe | None, *, what: str, cure: str) -> Trouble:
+    """A container that ended and is started again: a loop only from the third restart on, but the same cause from the first.
+
+    Args:
+        probe: the one for which kubelet ended it.
+        what: what the message calls it.
+        cure: what may be done about it.
+    """
+    name, exit_code = f"{what} {container['name']}", int(ended.get("exitCode", 0))
     killed_by = _signal_of(exit_code)
     if ended.get("reason") in NEVER_RAN:
-        reason, message = "RunContainerError", f"container {name} can't be run: {ended.get('message') or ended['reason']}"
+        reason, message = "RunContainerError", f"{name} can't be run: {ended.get('message') or ended['reason']}"
     elif ended.get("reason") == "OOMKilled":
-        reason, message = "OOMKilled", f"container {name} was killed: it used more memory than its limit"
+        reason, message = "OOMKilled", f"{name} was killed: it used more memory than its limit"
+    elif probe is not None:
+        reason, message = probe.reason, f"{name} was ended by kubelet: {probe.message}"
     else:
-        reason, message = "CrashLoopBackOff", f"container {name} exited with code {exit_code}"
+        reason, message = "CrashLoopBackOff", f"{name} exited with code {exit_code}"
         message += f" ({killed_by.name})" if killed_by else ""
-        message += f"; {probe}" if killed_by and probe else ""
+        message += f"; {cure}" if cure else ""
     return Trouble(
-        container=name,
+        container=container["name"],
         reason=reason,
         message=tidy(message),
         exit_code=exit_code,
@@ -217,9 +282,9 @@ def _signal_of(exit_code: int) -> signal.Signals | None:
 
 
 def _volume_troubles(about: Iterable[Object]) -> Iterator[Trouble]:
-    newest = {warning["reason"]: warning for warning in sorted(about, key=_seen) if warning.get("reason") in _VOLUME_WARNINGS}
-    for reason, warning in newest.items():
-        message = tidy(warning.get("message") or reason)
+    told = {warning["reason"]: warning for warning in in_order(about) if warning.get("reason") in _VOLUME_WARNINGS}
+    for reason, warning in told.items():
+        message = message_of(warning) or reason
         missing = _MISSING_OBJECT.search(message)
         yield Trouble(
             reason=reason,
@@ -229,15 +294,64 @@ def _volume_troubles(about: Iterable[Object]) -> Iterator[Trouble]:
         )
 
 
-def _creation_troubles(replica_sets: Iterable[Object], facts: Facts) -> Iterator[Trouble]:
-    """Pods that the API server refuses: quota, Pod Security, an admission webhook, a missing service account."""
-    for replica_set in replica_sets:
+def _creation_troubles(observation: Observation, facts: Facts) -> Iterator[Trouble]:
+    """Pods, or the ReplicaSet, that the API server refuses: quota, Pod Security, admission, a missing service account."""
+    for replica_set in observation.replica_sets:
         failure = conditions_of(replica_set).get("ReplicaFailure", {})
         is_current = replica_set["metadata"].get("labels", {}).get("pod-template-hash") == facts.revision
         if is_current and failure.get("status") == "True":
-            reason = word_of(failure.get("reason"), otherwise="FailedCreate")
-            message = re.sub(r'pods "[^"]*" is forbidden', "pods are forbidden", failure.get("message") or reason)
-            yield Trouble(reason=reason, message=tidy(message), revision=facts.revision, urgency=Urgency.LASTS)
+            yield _refused(failure, replica_set["spec"].get("template") or {}, facts, otherwise="FailedCreate")
+    progressing = facts.workload.conditions.get("Progressing", {}) if facts.workload and facts.workload.observed else {}
+    if progressing.get("status") == "False" and progressing.get("reason") == "ReplicaSetCreateError":
+        yield _refused(progressing, {}, facts, otherwise="ReplicaSetCreateError")
+    yield from _refused_creation(observation.warnings, facts)
+
+
+def _refused(condition: Object, template: Object, facts: Facts, *, otherwise: str) -> Trouble:
+    reason = word_of(condition.get("reason"), otherwise=otherwise)
+    message = _FORBIDDEN_POD.sub("pods are forbidden", explain_refusal(condition.get("message") or reason, template))
+    return Trouble(reason=reason, message=tidy(message), revision=facts.revision, urgency=Urgency.LASTS)
+
+
+def _losses(pods: Iterable[Object], facts: Facts) -> Iterator[Trouble]:
+    """Instances that ended as a whole (evicted ones, for instance), as long as none made after them has proved itself."""
+    settled = [
+        parse_time(instance.pod["metadata"]["creationTimestamp"])
+        for instance in facts.instances
+        if instance.revision == facts.revision and instance.ready_for(settling_seconds(facts), now=facts.now)
+    ]
+    for instance in read_lost(pods, now=facts.now):
+        status, lost_at = instance.pod["status"], _lost_at(instance)
+        recent = lost_at is not None and facts.now - lost_at < timedelta(seconds=LOST_SECONDS)
+        if instance.revision != facts.revision or lost_at is None or not recent or any(each >= lost_at for each in settled):
+            continue
+        reason = word_of(status.get("reason"), otherwise="PodFailed")
+        message = tidy(status.get("message") or "the pod has failed")
+        yield Trouble(instance=instance.name, revision=instance.revision, reason=reason, message=message, urgency=Urgency.HEALS)
+
+
+def _lost_at(instance: Instance) -> datetime | None:
+    """When the pod failed, as its conditions tell."""
+    times = [each["lastTransitionTime"] for each in conditions_of(instance.pod).values() if each.get("lastTransitionTime")]
+    return parse_time(max(times)) if times else None
+
+
+def _refused_creation(warnings: Iterable[Object], facts: Facts) -> Iterator[Trouble]:
+    """Pods of a StatefulSet that the API server refuses. It has no condition for that: only its warnings say so, and they stay.
+
+    One counts while instances are missing, and none has been created since.
+    """
+    workload = facts.workload
+    if workload is None or not workload.in_place or len(facts.instances) >= workload.replicas:
+        return
+    told = newest(each for each in warnings if subject_of(each) == workload.uid and each.get("reason") == "FailedCreate")
+    seen = seen_at(told) if told is not None else None
+    created = [parse_time(each.pod["metadata"]["creationTimestamp"]) for each in facts.instances]
+    if told is None or seen is None or any(seen < each for each in created):
+        return
+    said = re.sub(r"^[Cc]reate Pod \S+ in StatefulSet \S+ failed error: ", "", message_of(told) or "FailedCreate")
+    said = _FORBIDDEN_POD.sub("pods are forbidden", said)
+    yield Trouble(reason="FailedCreate", message=tidy(said), urgency=Urgency.LASTS)
 
 
 def _is_overdue(facts: Facts, operation: Operation) -> bool:
@@ -268,16 +382,5 @@ def _overdue(facts: Facts, operation: Operation, why: str) -> Trouble:
 def _failing_probe(warnings: Iterable[Object], facts: Facts) -> str:
     """What kubelet last said of a probe of an instance that isn't ready; empty if nothing."""
     uids = {instance.uid for instance in unsettled(facts)}
-    return _latest((each for each in warnings if each.get("involvedObject", {}).get("uid") in uids), "Unhealthy")
-
-
-def _latest(warnings: Iterable[Object], reason: str) -> str:
-    """The message of the newest warning of this reason, empty without one."""
-    newest = max((warning for warning in warnings if warning.get("reason") == reason), key=_seen, default=None)
-    return tidy(newest.get("message") or "") if newest else ""
-
-
-def _seen(warning: Object) -> str:
-    """When it was last seen, in an order of text: Kubernetes writes all times in UTC and one form."""
-    series = warning.get("series") or {}
-    return series.get("lastObservedTime") or warning.get("lastTimestamp") or warning.get("eventTime") or ""
+    told = newest(each for each in warnings if subject_of(each) in uids and each.get("reason") == "Unhealthy")
+    return message_of(told) if told else ""

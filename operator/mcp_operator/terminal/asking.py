@@ -1,4 +1,4 @@
-"""`mcp-operator status`: what is known about the servers, or about one of them, now."""
+"""`mcp-operator status` and `rollouts`: what is known about the servers, or about one of them, now."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from mcp_operator.terminal.errors import AwayError, TerminalError, UnknownServer
 from mcp_operator.terminal.following import Following, Told
 from mcp_operator.terminal.naming import ServerReference
 from mcp_operator.terminal.reaching import Access, Gateway, reach
+from mcp_operator.terminal.rollouts import UnclearRolloutError, find, rollout_page, rollouts_table
 from mcp_operator.terminal.screen import Style, coloured_text
 from mcp_operator.terminal.tables import server_page, servers_table
 from mcp_operator.terminal.values import EventJson, items_of, text_of
@@ -26,7 +27,7 @@ _TAIL = 10
 
 
 class Form(StrEnum):
-    """How `status` answers."""
+    """How `status` and `rollouts` answer."""
 
     TEXT = "text"
     WIDE = "wide"
@@ -67,6 +68,38 @@ async def describe_server(access: Access, server: ServerReference, *, form: Form
         raise UnknownServerError(server.unknown) from None
     name = next((text_of(event, "server") for event in events), str(server))
     return coloured_text(server_page(name, events, now=datetime.now(UTC)), style=style)
+
+
+async def describe_rollouts(
+    access: Access, server: ServerReference, rollout: str | None, *, form: Form, style: Style, width: int
+) -> str:
+    """The records of a server's rollouts and scalings, or one of them; empty text where there are none.
+
+    Args:
+        rollout: the id of one record, or the beginning of it.
+        width: columns of the terminal.
+
+    Raises:
+        UnknownServerError: there is no such server.
+        TerminalError: there is no such record, or the gateway can't be asked.
+    """
+    if access.gateway is None:
+        server = server.within(current_namespace(kubeconfig=access.kubeconfig, context=access.context))
+    try:
+        async with reach(access) as gateway:
+            answer = await _answer(gateway, f"{server.path}/rollouts", {})
+    except UnknownServerError:
+        raise UnknownServerError(server.unknown) from None
+    records, now = items_of(answer if isinstance(answer, dict) else {}, "items"), datetime.now(UTC)
+    if rollout is None:
+        if form is Form.JSON:
+            return _json(answer)
+        return coloured_text(rollouts_table(records, now=now), style=style) if records else ""
+    try:
+        record = find(records, rollout)
+    except UnclearRolloutError as error:
+        raise TerminalError(str(error)) from None
+    return _json(record) if form is Form.JSON else coloured_text(rollout_page(record, now=now, width=width), style=style)
 
 
 def _json(answer: Any) -> str:

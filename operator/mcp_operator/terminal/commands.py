@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
@@ -195,6 +196,34 @@ def status(server: str | None, **given: Any) -> None:
 
 @click.command()
 @click.argument("server", metavar="SERVER")
+@click.argument("rollout", metavar="[ID]", required=False)
+@click.option("-n", "--namespace", metavar="NAMESPACE", help="The server's namespace.  [default: that of the context]")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="json: as the gateway answers.",
+)
+@_access
+@_verbose
+def rollouts(server: str, rollout: str | None, **given: Any) -> None:
+    """Show the records of SERVER's rollouts and scalings: a table, the newest first, or the one called ID as a timeline.
+
+    SERVER is a NAME, NAMESPACE/NAME or UID. ID is one of the table, or the beginning of one.
+
+    \b
+    Exit codes: 0 shown, 1 no connection, no such server or record, or
+    refused, 2 wrong usage.
+    """
+    reference, _ = _reference(server, given)
+    if reference is not None:
+        _end(given["verbose"], partial(_rollouts, _access_of(given), reference, rollout, given["output"]))
+
+
+@click.command()
+@click.argument("server", metavar="SERVER")
 @click.option("-n", "--namespace", metavar="NAMESPACE", help="The server's namespace.  [default: that of the context]")
 @click.option("--wait", is_flag=True, help="Then do as `watch SERVER --until running` does.")
 @click.option(
@@ -289,6 +318,19 @@ async def _status(access: Access, server: ServerReference | None, namespace: str
     click.echo(text, nl=False, color=True)
     if not text:
         _note(f"There are no MCP servers in {f'the namespace {namespace}' if namespace else 'the cluster'}")
+    return ExitCode.DONE
+
+
+async def _rollouts(access: Access, server: ServerReference, rollout: str | None, form: str) -> ExitCode:
+    from mcp_operator.terminal import asking  # noqa: PLC0415 - takes a second
+    from mcp_operator.terminal.screen import Style  # noqa: PLC0415
+
+    style = Style.of(is_terminal=sys.stdout.isatty(), environment=os.environ)
+    width = shutil.get_terminal_size().columns
+    text = await asking.describe_rollouts(access, server, rollout, form=asking.Form(form), style=style, width=width)
+    click.echo(text, nl=False, color=True)
+    if not text:
+        _note(f"There are no records of {server}'s rollouts")
     return ExitCode.DONE
 
 

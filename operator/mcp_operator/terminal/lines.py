@@ -16,12 +16,14 @@ from mcp_operator.model.events import LogLevel
 from mcp_operator.model.statuses import Status
 from mcp_operator.terminal.values import (
     EventJson,
+    author,
     figure,
     harmless,
     instances,
     items_of,
     memory,
     number_of,
+    object_of,
     short_instance,
     text_of,
     time_of,
@@ -60,7 +62,7 @@ _LEVEL_STYLES: Mapping[str, str] = {
     LogLevel.ERROR: _BAD,
     LogLevel.FATAL: f"bold {_BAD}",
 }
-_OUTCOME_STYLES: Mapping[str, str] = {"succeeded": _GOOD, "superseded": _WARNING, "cancelled": _WARNING}
+OUTCOME_STYLES: Mapping[str, str] = {"succeeded": _GOOD, "superseded": _WARNING, "cancelled": _WARNING}
 _INSTANCE_STYLES = ("cyan", "magenta", "blue", "yellow", "green", "bright_cyan", "bright_magenta", "bright_blue")
 
 
@@ -121,6 +123,18 @@ def status_line(event: EventJson, heading: Heading) -> Line:
     return Line(heading.of(event, "status"), body)
 
 
+def author_line(by: EventJson, heading: Heading) -> Line:
+    """Who started an operation: `by kubectl (scale), 1 → 3`."""
+    hpa = object_of(by, "hpa")
+    said = [f"by {author(by)}"]
+    if by.get("to") is not None:
+        said.append(f"{text_of(by, 'from', otherwise='')} → {text_of(by, 'to')}".strip())
+    told = (metric for metric in items_of(hpa, "metrics") if metric.get("current") is not None)
+    said += [f"{text_of(each, 'name')} {text_of(each, 'current')} of {text_of(each, 'target')}" for each in told]
+    said += [f"at its limit ({text_of(hpa, 'limited')})"] if hpa.get("limited") is not None else []
+    return Line(heading.below("by"), Text(", ".join(said)))
+
+
 def cause_line(cause: EventJson, server: str, heading: Heading) -> Line:
     """One cause, as it appears or when it is over."""
     reason = text_of(cause, "reason")
@@ -143,9 +157,7 @@ def cause_line(cause: EventJson, server: str, heading: Heading) -> Line:
 def progress_line(event: EventJson, heading: Heading) -> Line:
     """How far an operation is: ` 45 %  1/3 ready, 2 old`."""
     outcome = text_of(event, "outcome", otherwise="")
-    body = Text.assemble(
-        (f"{percent(event):>3} %  ", "bold"), *([(outcome, _OUTCOME_STYLES.get(outcome, ""))] if outcome else [])
-    )
+    body = Text.assemble((f"{percent(event):>3} %  ", "bold"), *([(outcome, OUTCOME_STYLES.get(outcome, ""))] if outcome else []))
     if not outcome:
         body.append_text(steps(event))
     body.append_text(Text.assemble(*_remarks(event)))
@@ -162,13 +174,17 @@ def steps(event: EventJson) -> Text:
     counted = [f"{text_of(event, 'ready', otherwise='?')}/{text_of(event, 'desired', otherwise='?')} ready"]
     counted += [f"{text_of(event, name)} {name}" for name in ("old", "terminating") if number_of(event, name)]
     text = Text(", ".join(counted))
+    if (seconds := number_of(event, "remainingSeconds")) is not None:
+        text.append(f", about {max(seconds, 0):.0f} s left")
     if event.get("stalledSince") is not None:
         text.append(f", stalled since {time_of_day(time_of(event, 'stalledSince'))[:8]}", _BAD)
     return text
 
 
 def metrics_line(event: EventJson, heading: Heading, *, reasons: Sequence[str]) -> Line:
-    """What a server uses: `cpu 12 % (120m)  memory 45 MiB (9 %)  requests 1234`; what can't be told is `-`.
+    """What a server uses: `cpu 12 % (120m)  memory 45 MiB (9 %)  requests 1234 (2.5/s)  errors 3  in flight 1`.
+
+    Of the first three what can't be told is `-`; errors and requests in flight are left out.
 
     Args:
         reasons: why, where that is worth telling.
@@ -185,13 +201,23 @@ def metrics_line(event: EventJson, heading: Heading, *, reasons: Sequence[str]) 
 
 
 def metric_figures(event: EventJson) -> Mapping[str, str]:
-    """The figures of a metrics event by their names."""
+    """The figures of a metrics event by their names; errors and requests in flight only where they are known."""
     millicores, of_limit = number_of(event, "cpuMillicores"), number_of(event, "memoryPercent")
+    per_second = number_of(event, "requestsPerSecond")
+    known = {name: number_of(event, field) for name, field in (("errors", "errors"), ("in flight", "inFlight"))}
     return {
         "cpu": figure(number_of(event, "cpu"), "%") + (f" ({millicores:.0f}m)" if millicores is not None else ""),
         "memory": memory(number_of(event, "memory")) + (f" ({figure(of_limit, '%')})" if of_limit is not None else ""),
-        "requests": figure(number_of(event, "requests")),
+        "requests": figure(number_of(event, "requests")) + (f" ({rate(per_second)})" if per_second is not None else ""),
+        **{name: figure(value) for name, value in known.items() if value is not None},
     }
+
+
+def rate(per_second: float | None) -> str:
+    """Requests per second: `2.5/s`, and with two digits below one, because one request in two minutes isn't none."""
+    if per_second is None:
+        return figure(None)
+    return f"{per_second:.2g}/s" if 0 < per_second < 1 else f"{figure(per_second)}/s"
 
 
 def missing_figures(event: EventJson) -> Sequence[str]:
@@ -213,7 +239,10 @@ def _words(event: EventJson, name: str) -> Sequence[str]:
 
 
 def log_line(event: EventJson, heading: Heading) -> Line:
-    """A line that a container has printed: `x2x7q  warn   the disk is nearly full  free=3 GiB`."""
+    """A line that a container has printed: `x2x7q  warn   the disk is nearly full  free=3 GiB`.
+
+    One that continues another, such as those of a stack trace, has no level: so they read as one.
+    """
     body = Text()
     instance = text_of(event, "instance")
     body.append(short_instance(instance, text_of(event, "server")), _instance_style(instance))
@@ -225,7 +254,7 @@ def log_line(event: EventJson, heading: Heading) -> Line:
         lost = event.get("dropped") is True
         body.append(f"  {text_of(event, 'msg', otherwise='')}", _WARNING if lost else DIM)
     else:
-        level = text_of(event, "level")
+        level = text_of(event, "level") if event.get("continues") is None else ""
         body.append(f"  {level:<{_LEVEL_WIDTH}}", _LEVEL_STYLES.get(level, ""))
         body.append(f"  {text_of(event, 'msg', otherwise='')}")
         for name, value in _fields(event):
@@ -244,6 +273,16 @@ def _fields(event: EventJson) -> Iterator[tuple[str, str]]:
 def _instance_style(instance: str) -> str:
     """Always the same for one instance."""
     return _INSTANCE_STYLES[zlib.crc32(instance.encode("utf-8", "replace")) % len(_INSTANCE_STYLES)]
+
+
+def warning_line(event: EventJson, heading: Heading) -> Line:
+    """A warning of Kubernetes itself: `! FailedPreStopHook: PreStopHook failed (Pod x2x7q, 3 times)`."""
+    kind, name = text_of(event, "kind", otherwise="object"), text_of(event, "name", otherwise="")
+    about = f"{kind} {short_instance(name, text_of(event, 'server')) if kind == 'Pod' else name}".rstrip()
+    often = f", {text_of(event, 'count')} times" if (number_of(event, "count") or 1) > 1 else ""
+    said = f": {text_of(event, 'message', otherwise='')} ({about}{often})"
+    body = Text.assemble(("! ", _WARNING), (text_of(event, "reason"), f"bold {_WARNING}"), said, *_remarks(event))
+    return Line(heading.of(event, "warning"), body)
 
 
 def other_line(event: EventJson, heading: Heading) -> Line:

@@ -13,7 +13,7 @@ from mcp_operator.model.events import EventType
 from mcp_operator.model.statuses import Status
 from mcp_operator.terminal import lines
 from mcp_operator.terminal.lines import Heading, Line
-from mcp_operator.terminal.values import EventJson, items_of, text_of, time_of
+from mcp_operator.terminal.values import EventJson, items_of, object_of, text_of, time_of
 
 _KEYS_REMEMBERED = 20_000
 _SERVER_WIDTH = 40
@@ -33,6 +33,7 @@ class Narrator:
         self._bars = bars
         self._day = today
         self._heading = Heading()
+        self._authors: dict[str, EventJson] = {}
         self._causes: dict[str, frozenset[str]] = {}
         self._progress: dict[str, tuple[str, str, str, str]] = {}
         self._missing: dict[str, frozenset[str]] = {}
@@ -71,6 +72,8 @@ class Narrator:
                 return self._metrics(event)
             case EventType.LOG:
                 return [lines.log_line(event, self._heading)]
+            case EventType.KUBERNETES:
+                return [lines.warning_line(event, self._heading)]
             case _:
                 return [lines.other_line(event, self._heading)]
 
@@ -79,7 +82,7 @@ class Narrator:
         known = self._causes.get(uid, frozenset())
         # Active ones that are new, and known ones that are over: one that was over before we came is no news.
         news = [cause for cause in causes if (text_of(cause, "id") in known) == (cause.get("state") == "recovered")]
-        told = [lines.status_line(event, self._heading)]
+        told = [lines.status_line(event, self._heading), *self._author(event)]
         told += [lines.cause_line(cause, text_of(event, "server"), self._heading) for cause in news]
         self._causes[uid] = frozenset(text_of(cause, "id") for cause in causes if cause.get("state") != "recovered")
         if event.get("status") == Status.DELETED:
@@ -87,6 +90,12 @@ class Narrator:
         elif event.get("operation") is None:
             self.operations.pop(uid, None)
         return told
+
+    def _author(self, event: EventJson) -> Sequence[Line]:
+        """Who started the operation, once, and again when more is known of it."""
+        uid, by = text_of(event, "uid"), object_of(event, "by")
+        known, self._authors[uid] = self._authors.get(uid, {}), by
+        return [lines.author_line(by, self._heading)] if by and by != known else []
 
     def _operation(self, event: EventJson) -> Sequence[Line]:
         uid = text_of(event, "uid")
@@ -108,7 +117,7 @@ class Narrator:
         return [lines.metrics_line(event, self._heading, reasons=new)]
 
     def _forget(self, uid: str) -> None:
-        for remembered in (self._causes, self._progress, self._missing, self.operations):
+        for remembered in (self._authors, self._causes, self._progress, self._missing, self.operations):
             remembered.pop(uid, None)
 
     def _repeated(self, event: EventJson) -> bool:

@@ -37,9 +37,9 @@ def servers_table(servers: Sequence[EventJson], *, now: datetime, wide: bool) ->
         wide: with the columns that few need.
     """
     header = ["NAMESPACE", "NAME", "STATUS", "INSTANCES", "PROGRESS", "CPU", "MEMORY", "REASON", "CHANGED"]
-    header += ["REQUESTS", "REVISION", "MESSAGE"] if wide else []
+    header += ["REQUESTS", "RATE", "REVISION", "MESSAGE"] if wide else []
     rows = [_server_row(server, now=now, wide=wide) for server in servers]
-    return _columns([[Text(name, "bold") for name in header], *rows])
+    return columns([[Text(name, "bold") for name in header], *rows])
 
 
 def _server_row(server: EventJson, *, now: datetime, wide: bool) -> Sequence[Text]:
@@ -58,7 +58,12 @@ def _server_row(server: EventJson, *, now: datetime, wide: bool) -> Sequence[Tex
         Text(age(time_of(status, "time"), now=now)),
     ]
     if wide:
-        row += [Text(figure(number_of(metrics, "requests"))), Text(text_of(status, "revision")), Text(text_of(status, "message"))]
+        row += [
+            Text(figure(number_of(metrics, "requests"))),
+            Text(lines.rate(number_of(metrics, "requestsPerSecond"))),
+            Text(text_of(status, "revision")),
+            Text(text_of(status, "message")),
+        ]
     return row
 
 
@@ -98,7 +103,7 @@ def _overview(server: str, status: EventJson, progress: EventJson, *, now: datet
             ("━" * done, "cyan"), ("━" * (_BAR - done), DIM), f" {lines.percent(progress)} %  ", lines.steps(progress)
         )
         facts.insert(0, [Text(f"  {text_of(progress, 'kind')}", DIM), bar])
-    yield from _columns(facts)
+    yield from columns(facts)
 
 
 def _instances(server: str, progress: EventJson) -> Sequence[Text]:
@@ -112,22 +117,24 @@ def _instances(server: str, progress: EventJson) -> Sequence[Text]:
         for revision in items_of(progress, "revisions")
         for instance in items_of(revision, "instances")
     ]
-    return _section("Instances", _columns(rows))
+    return _section("Instances", columns(rows))
 
 
 def _metrics(server: str, metrics: EventJson, *, now: datetime) -> Sequence[Text]:
     if not metrics:
         return []
     heading = f"Metrics of {age(time_of(metrics, 'sampledAt'), now=now)} ago"
+    each_shown = [(text_of(each, "name"), lines.metric_figures(each)) for each in items_of(metrics, "perInstance")]
+    names = dict.fromkeys(name for _, shown in each_shown for name in shown)
     rows = [
         [
-            Text(f"  {short_instance(text_of(each, 'name'), server)}", "cyan"),
-            *(Text.assemble((f"{name} ", DIM), shown) for name, shown in lines.metric_figures(each).items()),
+            Text(f"  {short_instance(instance, server)}", "cyan"),
+            *(Text.assemble((f"{name} ", DIM), shown.get(name, NOTHING)) for name in names),
         ]
-        for each in items_of(metrics, "perInstance")
+        for instance, shown in each_shown
     ]
     total = lines.metrics_line(metrics, Heading(), reasons=lines.missing_figures(metrics)).body
-    return _section(heading, [Text.assemble("  ", total), *_columns(rows)])
+    return _section(heading, [Text.assemble("  ", total), *columns(rows)])
 
 
 def _log_line(event: EventJson) -> Text:
@@ -139,8 +146,8 @@ def _section(title: str, texts: Sequence[Text]) -> Sequence[Text]:
     return [Text(title, "bold"), *texts] if texts else []
 
 
-def _columns(rows: Sequence[Sequence[Text]]) -> Sequence[Text]:
-    """The rows with each column as wide as its widest cell."""
+def columns(rows: Sequence[Sequence[Text]]) -> Sequence[Text]:
+    """The rows with each column as wide as its widest cell; `rollouts` makes its tables with it too."""
     widths = [max(cell.cell_len for cell in column) for column in zip(*rows, strict=True)]
     joined = []
     for row in rows:

@@ -79,6 +79,16 @@ def object_of(event: EventJson, name: str) -> EventJson:
     return value if isinstance(value, Mapping) else {}
 
 
+def author(by: EventJson) -> str:
+    """Who started an operation: `kubectl (scale)`, `autoscaler weather of ScaledObject/weather`."""
+    hpa, kind = object_of(by, "hpa"), text_of(by, "kind")
+    if hpa:
+        owner = f" of {text_of(hpa, 'owner')}" if hpa.get("owner") is not None else ""
+        return f"autoscaler {text_of(hpa, 'name')}{owner}"
+    manager = text_of(by, "manager", otherwise=kind)
+    return manager if kind in (manager, "other", NOTHING) else f"{manager} ({kind})"
+
+
 def time_of(event: EventJson, name: str) -> datetime | None:
     """A field that is an RFC 3339 time, in this machine's time zone; None otherwise. What is finer than microseconds is cut."""
     value = event.get(name)

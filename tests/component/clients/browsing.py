@@ -46,7 +46,20 @@ _FLAGS = (
     "--remote-debugging-port=0",
 )
 
-_NAMES = ("message", "status", "progress", "metrics", "log", "response", "hello", "bookmark", "reset", "dropped", "bye")
+_NAMES = (
+    "message",
+    "status",
+    "progress",
+    "metrics",
+    "log",
+    "response",
+    "kubernetes",
+    "hello",
+    "bookmark",
+    "reset",
+    "dropped",
+    "bye",
+)
 
 _LISTEN = """
 (number, url, names, options) => {

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.shared.exceptions import MCPError
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 from pydantic import Field
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -24,6 +24,7 @@ DURATION = Histogram(
     buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300),
 )
 REQUESTS = Counter("mcp_requests", "Requests that the server has answered.", ("mcp_method_name",))
+ACTIVE = Gauge("mcp_server_active_requests", "Requests that the server works on now.")
 
 _METHODS = frozenset({"initialize", "ping", "server/discover", "tools/call", "tools/list"})
 """Methods with a time series of their own; a client can make up any number of others."""
@@ -59,7 +60,8 @@ async def measure(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> H
     error = ""
     started = time.perf_counter()
     try:
-        result = await call_next(ctx)
+        with ACTIVE.track_inprogress():
+            result = await call_next(ctx)
         if isinstance(result, dict) and result.get("isError") is True:
             error = "tool_error"
     except MCPError as failure:

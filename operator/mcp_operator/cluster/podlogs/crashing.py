@@ -27,7 +27,8 @@ from mcp_operator.apiserver.errors import ApiError
 from mcp_operator.cluster.grouping import Families, Family
 from mcp_operator.cluster.metrics import ClusterMetrics
 from mcp_operator.cluster.objects import uid_of
-from mcp_operator.cluster.podlogs.lines import Line, LogLines
+from mcp_operator.cluster.podlogs.interpreting import Interpreter
+from mcp_operator.cluster.podlogs.lines import WHOLE_SECONDS, Line, LogLines
 from mcp_operator.cluster.podlogs.telling import Origin, logs_spec, tell_last_line
 from mcp_operator.cluster.queueing import TryAgain, WorkQueue
 from mcp_operator.cluster.telling import Teller
@@ -51,7 +52,6 @@ _WAITING = 1000
 _LONGEST_BACKOFF = 5.0
 _TRIES = 20
 """About a minute: a container that crashes again and again is soon left lying for longer than the time between two tries."""
-_WHOLE_SECONDS = len("2026-11-23T09:00:00")
 _STATUSES = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
 
 
@@ -109,7 +109,8 @@ class CrashReader:
 
         After a restart every crash is new: the log may have gone with the process.
         """
-        known = {active.cause.id for active in previous.causes} if previous is not None and not previous.restored else set()
+        before = previous.causes if previous is not None and not previous.restored else ()
+        known = {active.cause.id for active in before if _is_crash(active.cause)}
         crashes = {_key(current.uid, active.cause): active.cause for active in current.causes if _is_crash(active.cause)}
         for key, crash in self._crashes.items():
             if crash.uid == current.uid:
@@ -169,9 +170,10 @@ class CrashReader:
         lines = await self._tail(origin, run)
         if not run.previous:
             self._check_whose(lines, run, pod_now=_instance(self._families.family(crash.uid), crash.cause), container=container)
-        format_ = (logs_spec(family.server) or LogsSpec()).format
+        spec, interpreter = logs_spec(family.server) or LogsSpec(), Interpreter()
         return [
-            tell_last_line(origin, line, nth=nth, format=format_, cause=crash.cause.id) for line, nth in _numbered(_newest(lines))
+            tell_last_line(origin, line, nth=nth, spec=spec, interpreter=interpreter, cause=crash.cause.id)
+            for line, nth in _numbered(_newest(lines))
         ]
 
     async def _tail(self, origin: Origin, run: _Run) -> Sequence[Line]:
@@ -204,7 +206,7 @@ class CrashReader:
         Raises:
             _UnreadableError: it may be.
         """
-        later = not lines or lines[-1].timestamp[:_WHOLE_SECONDS] > run.finished_at[:_WHOLE_SECONDS]
+        later = not lines or lines[-1].timestamp[:WHOLE_SECONDS] > run.finished_at[:WHOLE_SECONDS]
         if later or pod_now is None or _last_run(pod_now, container) != run:
             raise _UnreadableError("what was read may be of a later run")
 

@@ -1,4 +1,4 @@
-"""Whose logs are told: every container of every server that somebody listens to, each followed once, and none else.
+"""Whose logs are told: every container of every server that somebody listens to or that wants it always, each followed once.
 
 `running` owns it and says which servers have changed; the event log says who listens. When the last listener of a server has
 gone, its logs are followed for a while longer: one who comes back soon misses nothing.
@@ -18,7 +18,7 @@ from mcp_operator.cluster.podlogs.gathering import ServerLogs
 from mcp_operator.cluster.podlogs.metrics import FollowingMetrics
 from mcp_operator.cluster.podlogs.reading import ContainerLog
 from mcp_operator.cluster.podlogs.sharing import Slots, Troubles
-from mcp_operator.cluster.podlogs.telling import Origin
+from mcp_operator.cluster.podlogs.telling import Origin, wants_always
 from mcp_operator.cluster.telling import Teller
 from mcp_operator.model.events import EventType
 from mcp_operator.model.servers import ServerName
@@ -33,17 +33,17 @@ _PACE_SECONDS = 0.1
 
 @dataclass(slots=True)
 class _Listened:
-    """A server that somebody listens to, or did."""
+    """A server whose logs are followed, or were."""
 
     name: ServerName
     logs: ServerLogs
     followed: bool = False
     ends: float | None = None
-    """When following ends, on the monotonic clock; None while somebody listens, or once it has ended."""
+    """When following ends, on the monotonic clock; None while it is wanted, or once it has ended."""
 
 
 class LogFollowing:
-    """Follows the logs of the servers that are listened to.
+    """Follows the logs of the servers that are listened to, and of those that want it always.
 
     Args:
         linger: seconds for which it goes on after a server's last listener has gone.
@@ -98,10 +98,13 @@ class LogFollowing:
             version = await self._teller.demand.changed(version)
 
     def _is_otherwise(self, uid: str, name: ServerName) -> bool:
-        """Whether somebody listens to a server that isn't followed for a listener, or the other way round."""
+        """Whether following is wanted of a server that isn't followed, or the other way round."""
         server = self._servers.get(uid)
-        listened = server is not None and server.followed and server.ends is None
-        return listened != self._teller.wanted(EventType.LOG, name, uid)
+        followed = server is not None and server.followed and server.ends is None
+        return followed != self._is_wanted(uid, name)
+
+    def _is_wanted(self, uid: str, name: ServerName) -> bool:
+        return wants_always(self._families.server(uid)) or self._teller.wanted(EventType.LOG, name, uid)
 
     async def _wait(self) -> None:
         """Wait until a server has to be looked at."""
@@ -118,7 +121,7 @@ class LogFollowing:
         name = self._families.names().get(uid) or (server.name if server is not None else None)
         if name is None:
             return
-        wanted = self._teller.wanted(EventType.LOG, name, uid)
+        wanted = self._is_wanted(uid, name)
         if server is None and not wanted:
             return
         if server is None:

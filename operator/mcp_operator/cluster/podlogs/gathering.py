@@ -78,7 +78,7 @@ class ServerLogs:
     def _see(self, containers: Mapping[_Key, tuple[Origin, Container]]) -> None:
         for key, log in list(self._logs.items()):
             found = containers.get(key)
-            log.see(found[1] if found is not None else None, self._spec.format)
+            log.see(found[1] if found is not None else None, self._spec)
             if found is None and key not in self._tasks:
                 del self._logs[key]
 

@@ -15,6 +15,9 @@ from datetime import UTC, datetime
 MOST_BYTES = 64 * 1024
 """Of a line, without its timestamp; the rest of a longer one is skipped."""
 
+WHOLE_SECONDS = len("2026-11-23T09:00:00")
+"""Characters of a timestamp without its fraction."""
+
 _LONGEST_TIMESTAMP = 64
 _TIMESTAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)(?: |\Z)", re.ASCII)
 

@@ -1,7 +1,7 @@
 """What a log line says: how grave it is and its message, of JSON as loggers write it and of plain text.
 
 Rules that fit into a table, which docs/logs.md shows: whoever wonders about a level can look it up. Whatever a container prints
-is read in linear time, never fails, and becomes an event that can be sent. `telling` and `crashing` call it.
+is read in linear time, never fails, and becomes an event that can be sent. `interpreting` calls it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from mcp_operator.cluster.podlogs.redacting import may_hold_secret, redact, redact_value
 from mcp_operator.eventlog.encoding import to_json
 from mcp_operator.model.events import LogLevel
 from mcp_operator.model.spec import LogFormat
@@ -55,9 +56,12 @@ _HEAD = 100
 """Characters of a text line that are searched for a level."""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _LETTERS = re.compile(r"[A-Za-z]+")
-_KLOG = re.compile(r"[IWEF](?=\d{4} \d\d:\d\d:)")
+_KLOG = re.compile(r"[IWEF](?=\d{4}(?:\d{4})? \d\d:\d\d:)")
 _KLOG_LEVELS = {"I": LogLevel.INFO, "W": LogLevel.WARN, "E": LogLevel.ERROR, "F": LogLevel.FATAL}
-_EXCEPTION = re.compile(r"Traceback \(most recent call last\)|[\w.$]*(?:Error|Exception)(?=:|$)")
+_EXCEPTION = re.compile(
+    r"\s*(?:\+ Exception Group )?Traceback \(most recent call last\)|(?:Uncaught )?[\w.$]*(?:Error|Exception)(?=:|$| \[)"
+    r"|Exception in thread |Unhandled exception\. |thread '[^']{1,60}' (?:\(\d+\) )?panicked at "
+)
 _LEVEL_FIELD = re.compile(r"(?:^|[^\w.-])(?:level|lvl|severity)[\"']?[=:]$", re.IGNORECASE)
 
 _DEEPEST = 20
@@ -85,17 +89,19 @@ class Parsed:
     """Whether the message was cut, or fields were left out."""
 
 
-def parse(text: str, format: LogFormat) -> Parsed:  # noqa: A002 - it is the name of the spec's field
+def parse(text: str, format: LogFormat, *, redacted: bool = False) -> Parsed:  # noqa: A002 - it is the name of the spec's field
     """Read one line, without its line break.
 
     Args:
         text: whatever it is.
         format: of the server's lines, as its spec says.
+        redacted: whether secrets are to be left out.
     """
+    redacted = redacted and may_hold_secret(text)
     if format is not LogFormat.TEXT and (record := _json_object(text)) is not None:
-        return _parse_record(text, record)
-    level = LogLevel.INFO if format is LogFormat.JSON else _level_of_text(text)
-    msg, cut = _cut(text)
+        return _parse_record(text, record, redacted=redacted)
+    level = (None if format is LogFormat.JSON else level_of_text(text)) or LogLevel.INFO
+    msg, cut = _cut(redact(text) if redacted else text)
     return Parsed(level=level, msg=msg, fields=None, truncated=cut)
 
 
@@ -111,14 +117,26 @@ def _json_object(text: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _parse_record(text: str, record: dict[str, Any]) -> Parsed:
+def _parse_record(text: str, record: dict[str, Any], *, redacted: bool) -> Parsed:
     keys = {key.lower(): key for key in record}
     level_key, level = _level_of_record(record, keys)
     message_key = next((keys[key] for key in _MESSAGE_KEYS if key in keys and isinstance(record[keys[key]], str)), None)
-    msg, cut = _cut(text if message_key is None else record[message_key])
+    said = text if message_key is None else record[message_key]
+    if redacted:
+        said = _without_secrets(record, text) if message_key is None else redact(said)
+    msg, cut = _cut(said)
     others = {key: _tidy(value, _DEEPEST) for key, value in record.items() if key not in (level_key, message_key)}
+    if redacted:
+        others = redact_value(others)
     fields = others if len(text) <= _SURELY_SMALL else _fitting(others)
     return Parsed(level=level, msg=msg, fields=fields, truncated=cut or len(fields) < len(others))
+
+
+def _without_secrets(record: dict[str, Any], text: str) -> str:
+    """A record as the line that it was, or, if it has secrets, as one without them: the names of its fields tell most."""
+    whole = _tidy(record, _DEEPEST)
+    harmless = redact_value(whole)
+    return text if harmless == whole else json.dumps(harmless, ensure_ascii=False, separators=(",", ":"))
 
 
 def _level_of_record(record: Mapping[str, Any], keys: Mapping[str, str]) -> tuple[str | None, LogLevel]:
@@ -138,7 +156,10 @@ def _level_of_value(value: Any) -> LogLevel | None:
         case int():
             return _level_of_number(value)
         case str():
-            word = _LETTERS.match(value.strip())  # slog writes ERROR+2
+            said = value.strip()
+            if said.isdecimal() and len(said) < 3:
+                return _level_of_number(int(said))
+            word = _LETTERS.match(said)  # slog writes ERROR+2
             return WORDS.get(word[0].lower()) if word else None
         case _:
             return None
@@ -152,7 +173,8 @@ def _level_of_number(number: int) -> LogLevel | None:
     return syslog[number] if 0 <= number < len(syslog) else None
 
 
-def _level_of_text(text: str) -> LogLevel:
+def level_of_text(text: str) -> LogLevel | None:
+    """The level that the beginning of a line says; None if it says none."""
     head = _COLOURS.sub("", text[: 2 * _HEAD])[:_HEAD]
     if klog := _KLOG.match(head):
         return _KLOG_LEVELS[klog[0]]
@@ -162,7 +184,7 @@ def _level_of_text(text: str) -> LogLevel:
         level = WORDS.get(word[0].lower())
         if level is not None and _stands_as_level(word[0], before=head[: word.start()], after=head[word.end() :]):
             return level
-    return LogLevel.INFO
+    return None
 
 
 def _stands_as_level(word: str, *, before: str, after: str) -> bool:

@@ -20,13 +20,14 @@ from mcp_operator.apiserver.connecting import Api
 from mcp_operator.apiserver.errors import ApiError
 from mcp_operator.cluster.outages import Backoff
 from mcp_operator.cluster.podlogs.containers import Container, Read, Run, next_read
-from mcp_operator.cluster.podlogs.lines import Line
+from mcp_operator.cluster.podlogs.interpreting import Interpreter
+from mcp_operator.cluster.podlogs.lines import WHOLE_SECONDS, Line, LogLines
 from mcp_operator.cluster.podlogs.metrics import FollowingMetrics
-from mcp_operator.cluster.podlogs.resuming import Answer, Told
+from mcp_operator.cluster.podlogs.resuming import Answer, Position, Told
 from mcp_operator.cluster.podlogs.sharing import Slots, Troubles
 from mcp_operator.cluster.podlogs.telling import Origin, tell_ended, tell_line, tell_started
 from mcp_operator.cluster.telling import Teller
-from mcp_operator.model.spec import LogFormat
+from mcp_operator.model.spec import LogsSpec
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class ContainerLog:
         self._tail = tail
         self._whole = tail is None
         self._container: Container | None = Container(name=origin.container)
-        self._format = LogFormat.AUTO
+        self._spec = LogsSpec()
         self._news = asyncio.Event()
         self._turn = 0.0
         self._run: Run | None = None
@@ -92,6 +93,7 @@ class ContainerLog:
         self._superseded = False
         """Whether there is a newer one, though the status doesn't know it yet."""
         self._told = Told()
+        self._interpreter = Interpreter()
         self._rest: Line | None = None
         """The last line, as long as it has no end."""
         self._unsure = True
@@ -102,9 +104,9 @@ class ContainerLog:
         self._started = False
         """Whether it was told that lines come, and not yet that they end."""
 
-    def see(self, container: Container | None, lines: LogFormat) -> None:
-        """The pod's status says this now; None: the pod is gone."""
-        self._format = lines
+    def see(self, container: Container | None, spec: LogsSpec) -> None:
+        """The pod's status says this now (None: the pod is gone), and the server wants this of its logs."""
+        self._spec = spec
         if container != self._container:
             self._container = container
             self._news.set()
@@ -158,7 +160,7 @@ class ContainerLog:
         else:
             self._missing = self._whole and run.number > 0
         self._run, self._done, self._superseded = run, False, False
-        self._told, self._rest, self._unsure, self._refusals = Told(), None, True, 0
+        self._told, self._interpreter, self._rest, self._unsure, self._refusals = Told(), Interpreter(), None, True, 0
 
     async def _try(self, read: Read) -> bool:
         """Ask for what there is and tell it; whether there was anything new."""
@@ -166,7 +168,9 @@ class ContainerLog:
         try:
             if self._tail is not None:
                 await self._read_past(read, self._tail)
-            await self._read_on(read)
+                await self._read_on(read)
+            else:
+                await self._read_on(read, set_back=await self._is_set_back(read))
         except (_RestartedError, _SilentError) as news:
             logger.debug("The log of %s is asked for again: %s", self.origin, news.__doc__)
         except _RefusedError as refusal:
@@ -193,11 +197,31 @@ class ContainerLog:
             raise _RefusedError(answer.remark)
         self._tail = None
 
-    async def _read_on(self, read: Read) -> None:
-        """Tell what comes after the last line told, until the answer ends."""
+    async def _is_set_back(self, read: Read) -> bool:
+        """Whether the node's clock was set back, so that the newest line is earlier than where the log would be asked for from.
+
+        kubelet leaves out every line that is earlier, also while it is followed.
+        """
+        position, unsure = self._told.position, self._unsure
+        if position is None:
+            return False
+        lines = LogLines()
+        async with self._open(read, tailLines="1") as chunks:
+            newest = [line async for chunk in chunks for line in lines.read(chunk)] + list(lines.end())
+        self._unsure = unsure  # one line says nothing about those after the last one told
+        return any(line.timestamp and line.timestamp[:WHOLE_SECONDS] < position.since[:WHOLE_SECONDS] for line in newest)
+
+    async def _read_on(self, read: Read, *, set_back: bool = False) -> None:
+        """Tell what comes after the last line told, until the answer ends.
+
+        Args:
+            set_back: the times of the lines don't rise; so the log is asked for from its beginning.
+        """
         position = self._told.position
         answer = Answer(position)
-        since = {"sinceTime": position.since} if position else {}
+        if set_back and not await self._has_last_line(read):
+            answer.found = False
+        since = {} if set_back else _since(position)
         follow = {} if read.over else {"follow": "true"}
         async with self._open(read, **since, **follow) as chunks:
             if answer.found:
@@ -221,10 +245,14 @@ class ContainerLog:
         """
         if answer.found:
             await self._start()
+        elif new and read.gone:  # a StatefulSet's next pod has the name of the one that is gone: this is its log
+            await self._finish(missing=True)
+            raise _RestartedError
         elif new:
             await self._check_whose(read)
             answer.accept_gap()
             self._missing = True
+            self._interpreter = Interpreter()
             await self._start()
         for line in new:
             await self._tell(line)
@@ -235,7 +263,7 @@ class ContainerLog:
         Raises:
             _RestartedError: it is another run's.
         """
-        if not read.previous and await self._is_in_previous(read):
+        if not read.previous and await self._has_last_line(replace(read, previous=True), **_since(self._told.position)):
             self._superseded = True
             raise _RestartedError
         if self._started:  # it was cut off just now, perhaps by what keeps the status from being up to date
@@ -249,15 +277,13 @@ class ContainerLog:
 
     def _is_next(self, read: Read) -> bool:
         now = self._next()
-        return now is not None and now.run.id == read.run.id and now.previous == read.previous
+        return now is not None and (now.run.id, now.previous, now.gone) == (read.run.id, read.previous, read.gone)
 
-    async def _is_in_previous(self, read: Read) -> bool:
-        """Whether the last line told is in the log of the run before the newest, whatever the status says."""
-        position = self._told.position
-        answer = Answer(position)
-        since = {"sinceTime": position.since} if position else {}
+    async def _has_last_line(self, read: Read, **query: str) -> bool:
+        """Whether the last line told is in the log that the API server gives for this, whatever the status says."""
+        answer = Answer(self._told.position)
         try:
-            async with self._open(replace(read, previous=True), **since) as chunks:
+            async with self._open(read, **query) as chunks:
                 async for chunk in chunks:
                     answer.read(chunk)
                     if answer.found is not None:
@@ -292,7 +318,8 @@ class ContainerLog:
 
     async def _tell(self, line: Line, *, silently: bool = False) -> None:
         if not silently:
-            await self._teller.tell(tell_line(self.origin, line, nth=self._told.nth(line), format=self._format))
+            nth = self._told.nth(line)
+            await self._teller.tell(tell_line(self.origin, line, nth=nth, spec=self._spec, interpreter=self._interpreter))
             self._metrics.lines.inc()
         self._told.took(line)
         if time.monotonic() - self._turn > _TURN_SECONDS:
@@ -347,6 +374,11 @@ class ContainerLog:
             async with asyncio.timeout(seconds):
                 await self._news.wait()
         self._news.clear()
+
+
+def _since(position: Position | None) -> dict[str, str]:
+    """The part of a request that has it answered from a line on."""
+    return {"sinceTime": position.since} if position is not None else {}
 
 
 def _now() -> str:

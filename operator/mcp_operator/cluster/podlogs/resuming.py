@@ -4,7 +4,7 @@ A log can be asked for from a whole second on: the API server takes a finer `sin
 (pkg/registry/core/pod/strategy.go, LogLocation). So the answer begins with lines that were told, and they are skipped up to and
 with the last of them. Lines of standard output and standard error may be out of order by what writing one takes; so the answer is
 asked for from a second earlier, and only a line that is later than all that were told shows that the last one isn't there any
-more. `reading` uses it.
+more; where a clock was set back, only the whole log does. `reading` uses it.
 """
 
 from __future__ import annotations

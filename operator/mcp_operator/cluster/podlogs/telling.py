@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mcp_operator.cluster.podlogs.interpreting import Interpreter
 from mcp_operator.cluster.podlogs.lines import Line
-from mcp_operator.cluster.podlogs.parsing import parse
 from mcp_operator.model.base import Object
 from mcp_operator.model.events import Event, Follow, LogPayload
 from mcp_operator.model.servers import ServerName
-from mcp_operator.model.spec import InvalidSpecError, LogFormat, LogsSpec, MCPServer
+from mcp_operator.model.spec import InvalidSpecError, LogFollow, LogsSpec, MCPServer
 
 _MISSING = "{} before are missing, nobody knows how many"
 
@@ -42,23 +42,35 @@ def logs_spec(server: Object | None) -> LogsSpec | None:
         return None
 
 
-def tell_line(origin: Origin, line: Line, *, nth: int, format: LogFormat) -> Event:  # noqa: A002 - it is the name of the spec's field
+def wants_always(server: Object | None) -> bool:
+    """Whether an MCPServer wants its logs followed though nobody listens; one that is deleted doesn't any more.
+
+    It is asked about thousands of servers at a time, so their specs aren't read as a whole.
+    """
+    logs = ((server or {}).get("spec") or {}).get("logs")
+    return logs is not None and logs.get("follow") == LogFollow.ALWAYS
+
+
+def tell_line(origin: Origin, line: Line, *, nth: int, spec: LogsSpec, interpreter: Interpreter) -> Event:
     """A line that was printed just now, or since somebody listened.
 
     Args:
         nth: 1 for the container's first line of this timestamp.
+        spec: what the server wants of its logs.
+        interpreter: has read all lines of the run before this one.
     """
-    return _event(origin, _line_key(origin, line, nth), _payload(origin, line, format))
+    key = _line_key(origin, line, nth)
+    return _event(origin, key, _payload(origin, line, spec, interpreter, key=key))
 
 
-def tell_last_line(origin: Origin, line: Line, *, nth: int, format: LogFormat, cause: str) -> Event:  # noqa: A002 - as above
-    """One of the last lines of a container that crashed.
+def tell_last_line(origin: Origin, line: Line, *, nth: int, spec: LogsSpec, interpreter: Interpreter, cause: str) -> Event:
+    """One of the last lines of a container that crashed; the arguments are those of `tell_line`, and:
 
     Args:
         cause: id of the cause that it explains.
     """
-    payload = _payload(origin, line, format, previous=True, cause=cause)
-    return _event(origin, f"previous/{cause}/{_line_key(origin, line, nth)}", payload)
+    key = f"previous/{cause}/{_line_key(origin, line, nth)}"
+    return _event(origin, key, _payload(origin, line, spec, interpreter, key=key, previous=True, cause=cause))
 
 
 def tell_started(origin: Origin, *, restarts: int, again: bool, dropped: bool, key: str) -> Event:
@@ -90,18 +102,20 @@ def tell_ended(origin: Origin, *, why: str, dropped: bool, key: str) -> Event:
 
 
 def _line_key(origin: Origin, line: Line, nth: int) -> str:
-    return f"{origin.pod_uid}/{origin.container}/{line.timestamp}/{nth}"
+    return f"{origin.uid}/{origin.pod_uid}/{origin.container}/{line.timestamp}/{nth}"
 
 
 def _payload(
     origin: Origin,
     line: Line,
-    format: LogFormat,  # noqa: A002 - as above
+    spec: LogsSpec,
+    interpreter: Interpreter,
     *,
+    key: str,
     previous: bool = False,
     cause: str | None = None,
 ) -> LogPayload:
-    parsed = parse(line.text, format)
+    parsed, continues = interpreter.read(line, spec, key=key)
     return LogPayload(
         level=parsed.level,
         msg=parsed.msg,
@@ -110,6 +124,7 @@ def _payload(
         timestamp=line.timestamp,
         fields=parsed.fields,
         truncated=line.truncated or parsed.truncated,
+        continues=continues,
         previous=previous,
         cause=cause,
     )
@@ -125,7 +140,7 @@ def _marker(origin: Origin, follow: Follow, msg: str, *, dropped: bool, key: str
         follow=follow,
         dropped=dropped,
     )
-    return _event(origin, f"{origin.pod_uid}/{origin.container}/{follow.value}/{key}", payload)
+    return _event(origin, f"{origin.uid}/{origin.pod_uid}/{origin.container}/{follow.value}/{key}", payload)
 
 
 def _event(origin: Origin, key: str, payload: LogPayload) -> Event:

@@ -1,46 +1,32 @@
-"""How many requests a pod says that it has served: the text format of Prometheus, bytes in, one number out. No I/O.
+"""What a pod says of its requests: the text format of Prometheus, bytes in, a few numbers out. No I/O.
 
-Of an answer only the lines of known counters are kept and parsed, because an ordinary answer has thousands of lines that nobody
-asks for here, and parsing them all takes longer than everything else that is done for a sample. `scraping` feeds it.
+Of an answer only the lines of known series (`series`) are kept and parsed, because an ordinary answer has thousands of lines that
+nobody asks for here, and parsing them all takes longer than everything else that is done for a sample. `scraping` feeds it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Final
 
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from mcp_operator.cluster.podmetrics.readings import Missing, Reason, Requests
-
-REQUEST_COUNTERS: Final = (
-    "mcp_server_operation_duration_seconds_count",
-    "mcp_requests_total",
-    "http_server_request_duration_seconds_count",
-    "http_requests_total",
-)
-"""Series that count served requests, the most telling first: the requests of MCP as OpenTelemetry's conventions for MCP servers
-name them, then as a plain counter; requests of HTTP, as its conventions for HTTP servers name them, then as Prometheus' own
-documentation does."""
+from mcp_operator.cluster.podmetrics.readings import Missing, Reason, Traffic
+from mcp_operator.cluster.podmetrics.series import FAMILIES, KNOWN, Found, Labels, traffic
 
 LINE_LIMIT: Final = 8 * 2**10
 """Bytes of one line."""
 KEPT_LIMIT: Final = 512 * 2**10
-"""Bytes of all lines of known counters; parsing so many takes some tenths of a second."""
+"""Bytes of all lines of known series; parsing so many takes some tenths of a second."""
 _HEAD_LINES: Final = 32
-"""By so many lines an answer without known counters is judged."""
+"""By so many lines an answer without known series is judged."""
 
-_LARGEST: Final = 2.0**63
-"""No count gets there; sums of such numbers stay finite."""
-
-_FAMILIES: Final = {series: series.removesuffix("_count").removesuffix("_total") for series in REQUEST_COUNTERS}
 _WANTED: Final = (
-    *(series.encode() for series in REQUEST_COUNTERS),
+    *(series.encode() for series in KNOWN),
     # Counters whose names lack the _total that the parser then adds: else they would seem to be declared and empty.
-    *(f"{family}{end}".encode() for series, family in _FAMILIES.items() if series.endswith("_total") for end in " \t{"),
-    *(f"# TYPE {family}".encode() for family in _FAMILIES.values()),
+    *(f"{family}{end}".encode() for series, family in FAMILIES.items() if series.endswith("_total") for end in " \t{"),
+    *(f"# TYPE {family}".encode() for family in FAMILIES.values()),
 )
 """How the lines begin that are kept."""
 _COUNTING: Final = frozenset({"counter", "histogram", "summary"})
@@ -70,23 +56,22 @@ class Exposition:
             self._skipping = True
             self._rest = b""
 
-    def requests(self) -> Requests | Missing:
-        """The number of served requests after the last piece: the first known counter, summed over its labels.
+    def traffic(self) -> Traffic | Missing:
+        """What the answer said after the last piece; Missing if it is no such answer.
 
-        Takes up to some tenths of a second: to be called in a thread. A counter that is declared without a series has counted
-        none yet.
+        Takes up to some tenths of a second: to be called in a thread.
         """
         self._take(self._rest)
         if self._too_large:
             limit = f"a line of more than {LINE_LIMIT // 1024} KiB, or more than {KEPT_LIMIT // 1024} KiB in all"
-            return Missing(Reason.SCRAPE_TOO_LARGE, f"the counter of requests has {limit}")
+            return Missing(Reason.SCRAPE_TOO_LARGE, f"the series about requests have {limit}")
         try:
             families = list(_parse(self._kept))
             if not families:
                 list(_parse(self._head))
         except Exception:  # noqa: BLE001 - of what it can't read the parser lets out ValueError, IndexError and others
             return Missing(Reason.SCRAPE_UNREADABLE, "the answer is not the text format of Prometheus")
-        return _count(families)
+        return traffic(_found(families))
 
     def _take(self, line: bytes) -> None:
         if self._skipping:
@@ -113,28 +98,15 @@ def _parse(lines: Iterable[bytes]) -> Iterable[Metric]:
     return metrics
 
 
-def _count(families: Iterable[Metric]) -> Requests | Missing:
-    declared: set[str] = set()
-    values: dict[str, dict[frozenset[tuple[str, str]], float]] = {}
+def _found(families: Iterable[Metric]) -> Found:
+    counters, gauges = set(), set()
+    values: dict[str, dict[Labels, float]] = {}
     for family in families:
         if family.type in _COUNTING:
-            declared.add(family.name)
+            counters.add(family.name)
+        elif family.type == "gauge":
+            gauges.add(family.name)
         for sample in family.samples:
             # A series that comes twice counts once, with the value that came first, as for Prometheus.
             values.setdefault(sample.name, {}).setdefault(frozenset(sample.labels.items()), sample.value)
-    for series in REQUEST_COUNTERS:
-        if series in values:
-            return _sum(series, values[series].values())
-        if _FAMILIES[series] in declared:
-            return 0.0
-    return Missing(Reason.NO_REQUEST_COUNTER, f"the answer has none of the counters {', '.join(REQUEST_COUNTERS)}")
-
-
-def _sum(series: str, values: Iterable[float]) -> Requests | Missing:
-    try:
-        total = math.fsum(values)
-    except (OverflowError, ValueError):  # infinities of both signs; whole numbers that are no float
-        total = math.nan
-    if not 0 <= total < _LARGEST or any(value < 0 for value in values):
-        return Missing(Reason.SCRAPE_UNREADABLE, f"a value of {series} is not a count")
-    return total
+    return Found(values, frozenset(counters), frozenset(gauges))

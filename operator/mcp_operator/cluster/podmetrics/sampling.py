@@ -9,42 +9,42 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import pydantic
 
 from mcp_operator.apiserver.connecting import Api
-from mcp_operator.apiserver.errors import ApiError
-from mcp_operator.apiserver.kinds import POD_METRICS
 from mcp_operator.cluster.grouping import Families, Family
-from mcp_operator.cluster.objects import name_of, uid_of
-from mcp_operator.cluster.outages import Outage
+from mcp_operator.cluster.objects import name_of, observed_by, uid_of
+from mcp_operator.cluster.podmetrics.asking import TOGETHER_SECONDS, UsageReader, Usages
 from mcp_operator.cluster.podmetrics.metrics import SamplingMetrics
-from mcp_operator.cluster.podmetrics.readings import Missing, Reading, Reason, Requests, Usage
+from mcp_operator.cluster.podmetrics.rating import Rates, Sighting
+from mcp_operator.cluster.podmetrics.readings import Missing, Reading, Reason, Scrape, brief
 from mcp_operator.cluster.podmetrics.scraping import Endpoint, Scraper, not_running
 from mcp_operator.cluster.podmetrics.summing import nothing, summarise
-from mcp_operator.cluster.podmetrics.usage import limits_of, read_usages
+from mcp_operator.cluster.podmetrics.usage import limits_of
 from mcp_operator.cluster.queueing import WorkQueue
 from mcp_operator.cluster.telling import Teller
 from mcp_operator.model.base import Object
 from mcp_operator.model.events import Event, EventType, MetricsPayload
+from mcp_operator.model.servers import ServerName
 from mcp_operator.model.spec import InvalidSpecError, MCPServer, MetricsSpec
 from mcp_operator.rollout.instances import read_instances
-from mcp_operator.rollout.wording import tidy
-from mcp_operator.workload.naming import selector
+from mcp_operator.workload.naming import selector_of
 
 _CONCURRENCY: Final = 64
 _LONGEST_BACKOFF: Final = 5.0
-_USAGE_SECONDS: Final = 5.0
-_USAGE_PAGE: Final = 5000
-"""More instances than a server can have; metrics-server gives all in one page anyway."""
 _SPREAD_SECONDS: Final = 0.05
 """Between the first samples of servers that begin to be listened to together."""
 _LOOK_SECONDS: Final = 0.1
 """Between two looks at who listens: thousands of listeners may come in the same second."""
-_MESSAGE_LIMIT: Final = 256
+
+_LONGEST_RATE_INTERVALS: Final = 3
+_LONGEST_RATE_SECONDS: Final = 30.0
+"""A rate is of at most so many intervals, or seconds if that is more: after a time without a listener it begins anew."""
 
 _NO_ENDPOINT: Final = Missing(
     Reason.NO_PROMETHEUS_ENDPOINT, "spec.metrics.prometheus doesn't say where requests are counted", of_server=True
@@ -62,13 +62,14 @@ class Sampler:
 
     def __init__(self, families: Families, *, api: Api, teller: Teller, metrics: SamplingMetrics) -> None:
         self._families = families
-        self._api = api
         self._teller = teller
         self._metrics = metrics
         self._scraper = Scraper(metrics=metrics)
-        self._outage = Outage("Reading what pods use from metrics.k8s.io")
+        self._usages = UsageReader(api, metrics=metrics)
         self._begun: dict[str, float] = {}
         """When the last sample of each server was begun, by UID; of servers that exist."""
+        self._rates: dict[str, Rates] = {}
+        """By UID, of the same servers."""
         self._queue = WorkQueue(
             "sampling", self._sample, title=families.title, concurrency=_CONCURRENCY, longest_backoff=_LONGEST_BACKOFF
         )
@@ -79,6 +80,7 @@ class Sampler:
         if server is None:
             self._queue.discard(uid)
             self._begun.pop(uid, None)
+            self._rates.pop(uid, None)
         elif self._wanted(server):
             self._queue.add(uid, after=self._seconds_to_next(server))
 
@@ -138,57 +140,74 @@ class Sampler:
         try:
             parsed = MCPServer.parse(server)
         except InvalidSpecError as error:
-            return nothing(Missing(Reason.INVALID_SPEC, _brief(str(error))), sampled_at=now)
+            return nothing(Missing(Reason.INVALID_SPEC, brief(str(error))), sampled_at=now)
+        rates = self._rates.setdefault(uid_of(server), Rates())
         async with asyncio.TaskGroup() as tasks:
-            usages = tasks.create_task(self._usages(parsed))
-            requests = tasks.create_task(self._requests(parsed, pods))
-        return summarise([_reading(pod, usages.result(), requests.result()) for pod in pods], sampled_at=now)
+            reading = tasks.create_task(self._usage(family))
+            scraping = tasks.create_task(self._scrapes(parsed, pods))
+        usages, scrapes = reading.result(), scraping.result()
+        seen = {pod["metadata"]["uid"]: _sighting(pod, scrapes[pod["metadata"]["name"]]) for pod in pods}
+        longest = max(_LONGEST_RATE_SECONDS, _LONGEST_RATE_INTERVALS * _interval(server))
+        per_second = rates.take(seen, longest_seconds=longest)
+        return summarise(list(_readings(pods, usages, scrapes, per_second)), sampled_at=now)
 
-    async def _usages(self, server: MCPServer) -> Mapping[str, Usage] | Missing:
-        """What each pod uses, by its name."""
-        try:
-            with self._metrics.usage_seconds.time():
-                async with asyncio.timeout(_USAGE_SECONDS):
-                    answer = await self._api.list_page(
-                        POD_METRICS,
-                        server.metadata.namespace,
-                        selectors={"labelSelector": selector(server)},
-                        limit=_USAGE_PAGE,
-                        token=None,
-                    )
-            usages = read_usages(answer)
-        except TimeoutError:
-            return self._unavailable(ApiError(status=None, reason="TimedOut", message=f"no answer within {_USAGE_SECONDS:g} s"))
-        except ApiError as error:
-            return self._unavailable(error)
-        except ValueError as error:
-            return self._unavailable(ApiError(status=None, reason="Malformed", message=str(error)))
-        self._metrics.usage_requests.labels(result="read").inc()
-        self._outage.works()
-        return usages
+    async def _usage(self, family: Family) -> Usages | Missing:
+        namespace = family.name.namespace
+        if family.observes is None:
+            return await self._usages.read(family.name, due_soon=partial(self._due_soon, namespace))
+        if family.workload is None:  # its pods are on their way out
+            return {}
+        return await self._usages.ask(namespace, selector_of(family.workload))
 
-    def _unavailable(self, error: ApiError) -> Missing:
-        self._metrics.usage_requests.labels(result="refused" if error.refused or error.gone else "failed").inc()
-        self._outage.fails(error)
-        return Missing(Reason.METRICS_UNAVAILABLE, f"metrics.k8s.io: {_brief(str(error))}", of_server=True)
+    def _due_soon(self, namespace: str) -> Iterator[ServerName]:
+        """Servers of a namespace, with instances of our making, that are sampled within the next second."""
+        for uid in self._queue.due_within(TOGETHER_SECONDS):
+            server = self._families.server(uid)
+            if server is None or server["metadata"]["namespace"] != namespace:
+                continue
+            due = observed_by(server) is None and self._wanted(server) and self._seconds_to_next(server) <= TOGETHER_SECONDS
+            if due:
+                yield name_of(server)
 
-    async def _requests(self, server: MCPServer, pods: Sequence[Object]) -> Mapping[str, Requests | Missing] | Missing:
-        """How many requests each pod has served, by its name."""
+    async def _scrapes(self, server: MCPServer, pods: Sequence[Object]) -> Mapping[str, Scrape | Missing]:
+        """What each pod says of its requests, by its name."""
         prometheus = server.spec.metrics.prometheus
         if prometheus is None:
-            return _NO_ENDPOINT
+            return {pod["metadata"]["name"]: _NO_ENDPOINT for pod in pods}
         return await self._scraper.scrape(pods, Endpoint(prometheus.port or server.spec.port, prometheus.path))
 
 
-def _reading(pod: Object, usages: Mapping[str, Usage] | Missing, requests: Mapping[str, Requests | Missing] | Missing) -> Reading:
-    name: str = pod["metadata"]["name"]
-    absent = _NOT_YET_MEASURED if pod.get("status", {}).get("phase") == "Running" else not_running(pod)
-    return Reading(
-        instance=name,
-        limits=limits_of(pod),
-        usage=usages if isinstance(usages, Missing) else usages.get(name, absent),
-        requests=requests if isinstance(requests, Missing) else requests[name],
-    )
+def _readings(
+    pods: Sequence[Object],
+    usages: Usages | Missing,
+    scrapes: Mapping[str, Scrape | Missing],
+    rates: Mapping[str, float | Missing],
+) -> Iterator[Reading]:
+    for pod in pods:
+        name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+        absent = _NOT_YET_MEASURED if pod.get("status", {}).get("phase") == "Running" else not_running(pod)
+        scrape = scrapes[name]
+        yield Reading(
+            instance=name,
+            limits=limits_of(pod),
+            usage=usages if isinstance(usages, Missing) else usages.get(name, absent),
+            traffic=scrape if isinstance(scrape, Missing) else scrape.traffic,
+            rate=rates[uid],
+        )
+
+
+def _sighting(pod: Object, scrape: Scrape | Missing) -> Sighting | Missing:
+    if isinstance(scrape, Missing):
+        return scrape
+    requests = scrape.traffic.requests
+    return requests if isinstance(requests, Missing) else Sighting(count=requests, at=scrape.at, restarts=_restarts(pod))
+
+
+def _restarts(pod: Object) -> int:
+    """How often containers of a pod have been restarted."""
+    status = pod.get("status", {})
+    containers = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
+    return sum(container.get("restartCount") or 0 for container in containers)
 
 
 def _interval(server: Object) -> int:
@@ -197,8 +216,3 @@ def _interval(server: Object) -> int:
         return MetricsSpec.model_validate((server.get("spec") or {}).get("metrics") or {}).interval_seconds
     except pydantic.ValidationError:
         return MetricsSpec().interval_seconds
-
-
-def _brief(message: str) -> str:
-    text = tidy(message)
-    return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"

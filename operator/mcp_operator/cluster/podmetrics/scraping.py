@@ -1,4 +1,4 @@
-"""Asks instances themselves how many requests they have served, at the Prometheus endpoint that the spec names.
+"""Asks instances themselves about their requests, at the Prometheus endpoint that the spec names.
 
 Whatever is behind that port may answer anything, or nothing, or for ever: an answer is bounded in time and size and read as it
 comes, redirects aren't followed, and nothing is unpacked. `sampling` calls it.
@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import aiohttp
 import yarl
@@ -21,8 +22,10 @@ import yarl
 from mcp_operator.apiserver.kinds import MANAGER
 from mcp_operator.cluster.podmetrics.exposition import Exposition
 from mcp_operator.cluster.podmetrics.metrics import SamplingMetrics
-from mcp_operator.cluster.podmetrics.readings import Missing, Reason, Requests
+from mcp_operator.cluster.podmetrics.readings import Missing, Reason, Scrape, Traffic
 from mcp_operator.model.base import Object
+
+T = TypeVar("T")
 
 SCRAPE_SECONDS: Final = 5.0
 """For one instance: from the connection to the number."""
@@ -39,7 +42,7 @@ _AT_ONCE_OF_SERVER: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where each instance of a server counts its requests."""
+    """Where each instance of a server serves its figures."""
 
     port: int
     path: str
@@ -74,8 +77,8 @@ class Scraper:
         await self._session.close()
         self._parser.shutdown(cancel_futures=True)
 
-    async def scrape(self, pods: Sequence[Object], endpoint: Endpoint) -> Mapping[str, Requests | Missing]:
-        """The requests that each of these pods has served, or why that can't be told, by the pod's name."""
+    async def scrape(self, pods: Sequence[Object], endpoint: Endpoint) -> Mapping[str, Scrape | Missing]:
+        """What each of these pods says of its requests, or why that can't be told, by the pod's name."""
         deadline = asyncio.get_running_loop().time() + self._server_seconds
         of_server = asyncio.Semaphore(_AT_ONCE_OF_SERVER)
         async with asyncio.TaskGroup() as tasks:
@@ -84,11 +87,11 @@ class Scraper:
             }
         return {name: scrape.result() for name, scrape in scrapes.items()}
 
-    async def _scrape(self, pod: Object, endpoint: Endpoint, of_server: asyncio.Semaphore, deadline: float) -> Requests | Missing:
+    async def _scrape(self, pod: Object, endpoint: Endpoint, of_server: asyncio.Semaphore, deadline: float) -> Scrape | Missing:
         url = _url(pod, endpoint)
         if url is None:
             return not_running(pod)
-        result: Requests | Missing
+        result: Scrape | Missing
         try:
             async with asyncio.timeout_at(deadline), of_server, self._at_once:
                 with self._metrics.scrape_seconds.time():
@@ -99,7 +102,7 @@ class Scraper:
         self._metrics.scrapes.labels(result=result.reason.value if isinstance(result, Missing) else "read").inc()
         return result
 
-    async def _read_in_time(self, url: yarl.URL) -> Requests | Missing:
+    async def _read_in_time(self, url: yarl.URL) -> Scrape | Missing:
         try:
             async with asyncio.timeout(self._scrape_seconds):
                 return await self._read(url)
@@ -111,12 +114,12 @@ class Scraper:
         except (aiohttp.ClientError, OSError) as error:
             return Missing(Reason.SCRAPE_UNREADABLE, f"{_place(url)} gave no whole HTTP answer: {type(error).__name__}")
 
-    async def _read(self, url: yarl.URL) -> Requests | Missing:
+    async def _read(self, url: yarl.URL) -> Scrape | Missing:
         async with self._session.get(url, allow_redirects=False) as answer:
             unusable = _judge(answer, url)
             if unusable is not None:
                 return unusable
-            exposition, size = Exposition(), 0
+            exposition, size, at = Exposition(), 0, time.monotonic()
             async for piece in answer.content.iter_chunked(_PIECE):
                 size += len(piece)
                 if size > LONGEST_ANSWER:
@@ -124,8 +127,17 @@ class Scraper:
                 async with self._feeding:
                     exposition.feed(piece)
                     await asyncio.sleep(0)
-        result = await asyncio.get_running_loop().run_in_executor(self._parser, exposition.requests)
-        return Missing(result.reason, f"{_place(url)}: {result.message}") if isinstance(result, Missing) else result
+        traffic = await asyncio.get_running_loop().run_in_executor(self._parser, exposition.traffic)
+        if isinstance(traffic, Missing):
+            return _placed(traffic, url)
+        return Scrape(
+            Traffic(
+                requests=_placed(traffic.requests, url),
+                errors=_placed(traffic.errors, url),
+                in_flight=_placed(traffic.in_flight, url),
+            ),
+            at,
+        )
 
 
 def not_running(pod: Object) -> Missing:
@@ -150,6 +162,11 @@ def _url(pod: Object, endpoint: Endpoint) -> yarl.URL | None:
 def _place(url: yarl.URL) -> str:
     """The endpoint in a message, the same for all instances."""
     return f"Port {url.port}, {url.raw_path[:256]}"
+
+
+def _placed(figure: T | Missing, url: yarl.URL) -> T | Missing:
+    """The same, and where it is missing the message says at which endpoint."""
+    return Missing(figure.reason, f"{_place(url)}: {figure.message}") if isinstance(figure, Missing) else figure
 
 
 def _judge(answer: aiohttp.ClientResponse, url: yarl.URL) -> Missing | None:

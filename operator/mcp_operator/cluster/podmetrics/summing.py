@@ -5,21 +5,25 @@ A sum is over the instances whose part is known, and `unavailable` names the oth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from mcp_operator.cluster.podmetrics.readings import Missing, Reading, Reason, Usage
+from mcp_operator.cluster.podmetrics.readings import Count, Missing, Reading, Reason, Traffic, Usage
 from mcp_operator.model.events import InstanceMetrics, MetricsPayload, RequestsSource, Unavailable
 
-MOST_INSTANCES: Final = 200
+MOST_INSTANCES: Final = 128
 """Instances that are listed one by one: as many as an event has room for. The sums are over all."""
 MOST_TROUBLES: Final = 20
 
 _USAGE: Final[tuple[str, ...]] = ("cpu", "cpuMillicores", "memory", "memoryBytes", "memoryPercent")
-_REQUESTS: Final[tuple[str, ...]] = ("requests",)
+_TRAFFIC: Final[tuple[str, ...]] = ("requests", "requestsPerSecond", "errors", "inFlight")
 _MEMORY_PERCENT: Final[tuple[str, ...]] = ("memoryPercent",)
+_OF_IMAGE: Final = frozenset({Reason.NO_REQUEST_COUNTER, Reason.NO_ERROR_COUNTER, Reason.NO_IN_FLIGHT_GAUGE})
+"""What mostly all instances lack, because their program has no such figure."""
 _MIB: Final = 2**20
 _ONE_CORE: Final = Decimal(1)
 
@@ -32,7 +36,7 @@ def summarise(readings: Sequence[Reading], *, sampled_at: datetime) -> MetricsPa
         sampled_at: when they were read.
     """
     measured = [(reading, reading.usage) for reading in readings if isinstance(reading.usage, Usage)]
-    counts = [reading.requests for reading in readings if not isinstance(reading.requests, Missing)]
+    sums = _sums(readings)
     cores = sum((usage.cpu for _, usage in measured), start=Decimal(0))
     used = sum(usage.memory for _, usage in measured)
     memory_limits = [reading.limits.memory for reading, _ in measured]
@@ -43,8 +47,11 @@ def summarise(readings: Sequence[Reading], *, sampled_at: datetime) -> MetricsPa
         memory=_mebibytes(used) if known else None,
         memory_bytes=used if known else None,
         memory_percent=_memory_percent(used, memory_limits),
-        requests=sum(counts) if counts else None,
-        requests_source=RequestsSource.POD if counts else None,
+        requests=sums["requests"],
+        requests_per_second=_rounded(sums["requestsPerSecond"]),
+        errors=sums["errors"],
+        in_flight=sums["inFlight"],
+        requests_source=RequestsSource.POD if sums["requests"] is not None else None,
         per_instance=tuple(map(_instance, readings[:MOST_INSTANCES])),
         unavailable=_bounded([*_troubles(readings), *_unlisted(len(readings))]),
         sampled_at=sampled_at,
@@ -53,12 +60,32 @@ def summarise(readings: Sequence[Reading], *, sampled_at: datetime) -> MetricsPa
 
 def nothing(missing: Missing, *, sampled_at: datetime) -> MetricsPayload:
     """A sample of a server of which nothing can be read, for one reason."""
-    return summarise((), sampled_at=sampled_at).model_copy(update={"unavailable": (_unavailable(missing, _USAGE + _REQUESTS),)})
+    return summarise((), sampled_at=sampled_at).model_copy(update={"unavailable": (_unavailable(missing, _USAGE + _TRAFFIC),)})
+
+
+def _figures(reading: Reading) -> Mapping[str, float | Missing]:
+    """What is known of an instance's requests, by the names of the event's fields."""
+    traffic = reading.traffic
+    if isinstance(traffic, Missing):
+        return dict.fromkeys(_TRAFFIC, traffic)
+    requests = traffic.requests
+    figures = (requests.value if isinstance(requests, Count) else requests, reading.rate, traffic.errors, traffic.in_flight)
+    return dict(zip(_TRAFFIC, figures, strict=True))
+
+
+def _sums(readings: Sequence[Reading]) -> Mapping[str, float | None]:
+    known: dict[str, list[float]] = {name: [] for name in _TRAFFIC}
+    for reading in readings:
+        for name, figure in _figures(reading).items():
+            if not isinstance(figure, Missing):
+                known[name].append(figure)
+    return {name: math.fsum(figures) if figures else None for name, figures in known.items()}
 
 
 def _instance(reading: Reading) -> InstanceMetrics:
     usage = reading.usage if isinstance(reading.usage, Usage) else None
     limits = reading.limits
+    figures = {name: None if isinstance(figure, Missing) else figure for name, figure in _figures(reading).items()}
     return InstanceMetrics(
         name=reading.instance,
         cpu=_percent(usage.cpu, limits.cpu or _ONE_CORE) if usage else None,
@@ -66,28 +93,42 @@ def _instance(reading: Reading) -> InstanceMetrics:
         memory=_mebibytes(usage.memory) if usage else None,
         memory_bytes=usage.memory if usage else None,
         memory_percent=_memory_percent(usage.memory, [limits.memory]) if usage else None,
-        requests=None if isinstance(reading.requests, Missing) else reading.requests,
+        requests=figures["requests"],
+        requests_per_second=_rounded(figures["requestsPerSecond"]),
+        errors=figures["errors"],
+        in_flight=figures["inFlight"],
+        sampled_at=usage.measured_at if usage else None,
+        window_seconds=usage.window_seconds if usage else None,
     )
 
 
 def _troubles(readings: Sequence[Reading]) -> Iterator[Unavailable]:
     """What is missing and why: first what concerns the server, then instance by instance."""
-    of_server: dict[Missing, tuple[str, ...]] = {}
+    missing = [_missing(reading) for reading in readings]
+    scraped = sum(isinstance(reading.traffic, Traffic) for reading in readings)
+    lacking = Counter(each for fields in missing for each in fields)
+    of_server: dict[Missing, dict[str, None]] = {}
     of_instances: list[Unavailable] = []
-    for reading in readings:
-        # What is missing for one reason is told at once.
-        fields: dict[Missing, tuple[str, ...]] = {}
-        for missing, names in ((reading.usage, _USAGE), (reading.requests, _REQUESTS)):
-            if isinstance(missing, Missing):
-                fields[missing] = fields.get(missing, ()) + names
-        for missing, names in fields.items():
-            if missing.of_server:
-                of_server[missing] = names
+    for reading, fields in zip(readings, missing, strict=True):
+        for each, names in fields.items():
+            if each.of_server or (each.reason in _OF_IMAGE and lacking[each] == scraped):
+                of_server.setdefault(each, {}).update(dict.fromkeys(names))
             else:
-                of_instances.append(_unavailable(missing, names, reading.instance))
-    yield from (_unavailable(missing, names) for missing, names in of_server.items())
+                of_instances.append(_unavailable(each, names, reading.instance))
+    yield from (_unavailable(each, tuple(names)) for each, names in of_server.items())
     yield from of_instances
     yield from _unlimited(readings)
+
+
+def _missing(reading: Reading) -> Mapping[Missing, tuple[str, ...]]:
+    """The fields that an instance lacks, those that it lacks for one reason together."""
+    fields: dict[Missing, tuple[str, ...]] = {}
+    if isinstance(reading.usage, Missing):
+        fields[reading.usage] = _USAGE
+    for name, figure in _figures(reading).items():
+        if isinstance(figure, Missing):
+            fields[figure] = (*fields.get(figure, ()), name)
+    return fields
 
 
 def _unlimited(readings: Iterable[Reading]) -> Iterator[Unavailable]:
@@ -118,6 +159,10 @@ def _bounded(troubles: Sequence[Unavailable]) -> tuple[Unavailable, ...]:
 
 def _unavailable(missing: Missing, fields: tuple[str, ...], instance: str | None = None) -> Unavailable:
     return Unavailable(fields=fields, reason=missing.reason.value, message=missing.message, instance=instance)
+
+
+def _rounded(rate: float | None) -> float | None:
+    return None if rate is None else round(rate, 3)
 
 
 def _percent(part: Decimal, whole: Decimal) -> float | None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from mcp_operator.cluster.podmetrics.quantities import read_quantity
 from mcp_operator.cluster.podmetrics.readings import Limits, Usage
 from mcp_operator.model.base import Object
+
+_DURATION = re.compile(r"(?=.)(?:(\d{1,4})h)?(?:(\d{1,6})m)?(?:(\d{1,6}(?:\.\d{1,9})?)s)?", re.ASCII)
+"""As Go writes times of seconds to hours: 1m0.5s."""
 
 
 def read_usages(answer: object) -> dict[str, Usage]:
@@ -24,7 +28,7 @@ def read_usages(answer: object) -> dict[str, Usage]:
     usages: dict[str, Usage] = {}
     for item in items or ():
         try:
-            usages[str(item["metadata"]["name"])] = _usage(item["containers"])
+            usages[str(item["metadata"]["name"])] = _usage(item)
         except (KeyError, TypeError, ValueError):
             continue
     return usages
@@ -35,12 +39,36 @@ def limits_of(pod: Object) -> Limits:
     return Limits(cpu=_limit(pod["spec"], "cpu"), memory=_limit(pod["spec"], "memory"))
 
 
-def _usage(containers: Iterable[Mapping[str, Mapping[str, object]]]) -> Usage:
+def _usage(item: Object) -> Usage:
+    containers = item["containers"]
     cpu = [read_quantity(container["usage"]["cpu"]) for container in containers]
     memory = [read_quantity(container["usage"]["memory"]) for container in containers]
     if not cpu or min(cpu) < 0 or min(memory) < 0:
         raise ValueError("no usage")
-    return Usage(cpu=sum(cpu, start=Decimal(0)), memory=int(sum(memory, start=Decimal(0))))
+    return Usage(
+        cpu=sum(cpu, start=Decimal(0)),
+        memory=int(sum(memory, start=Decimal(0))),
+        measured_at=_time(item.get("timestamp")),
+        window_seconds=_seconds(item.get("window")),
+    )
+
+
+def _time(value: object) -> datetime | None:
+    """An RFC 3339 time; None for anything else."""
+    try:
+        time = datetime.fromisoformat(value) if isinstance(value, str) else None
+        return time.astimezone(UTC) if time is not None and time.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _seconds(value: object) -> float | None:
+    """A duration of Go; None for anything else."""
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return None
+    hours, minutes, seconds = match.groups(default="0")
+    return round(3600 * int(hours) + 60 * int(minutes) + float(seconds), 3)
 
 
 def _limit(spec: Object, resource: str) -> Decimal | None:
