@@ -6,13 +6,14 @@ SHELL := /bin/bash
 
 PORT ?= 8080
 PYTHON ?= python3
+SEED ?= $(shell date +%s)
 VENV := .local/venv
 BIN := $(VENV)/bin
 CRDS := mcpservers mcpserverrollouts
 export PYTHONPATH := $(CURDIR)/deploy/local
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test bench up down check format generate lock clean
+.PHONY: help demo test soak bench up down check format generate lock clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +24,11 @@ demo: $(VENV)/.ready ## from nothing to the story of one server, in this termina
 test: check ## every test, on real clusters that it starts itself
 	@$(BIN)/python -m local_cluster tools
 	@$(BIN)/python -m pytest $(ARGS)
+
+soak: $(VENV)/.ready ## the long series of random stories and kills (SEED=..., ARGS="--stories 60 --kills 50": the usual ones)
+	@$(BIN)/python -m local_cluster tools
+	@$(BIN)/python -m pytest tests/e2e/test_agreement.py tests/e2e/test_continuity.py --timeout=7200 \
+	  --seed $(SEED) --stories 60 --kills 50 $(ARGS)
 
 bench: $(VENV)/.ready ## measure what the operator costs and how soon it tells things (ROWS="memory logs": only these)
 	@$(BIN)/python -m tests.bench $(ROWS)

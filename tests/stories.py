@@ -40,6 +40,8 @@ class Story:
         self.step: tuple[Event, ...] = ()
         """What the last observation made it tell."""
         self._state: State | None = None
+        self._persisted: State | None = None
+        """The last one as it was before it was told."""
 
     @property
     def state(self) -> State:
@@ -85,13 +87,18 @@ class Story:
         state = evaluate(self.observation, self._state)
         self.step = tell(self._state, state)
         self.events += self.step
-        self._state = state
-        return state
+        self._persisted, self._state = state, replace(state, untold=())
+        return self._state
 
-    def restart(self) -> None:
-        """Restart the operator: it knows what stands in the MCPServer's status, and has applied nothing yet."""
+    def restart(self, *, told: bool = True) -> None:
+        """Restart the operator: it knows what stands in the MCPServer's status, and has applied nothing yet.
+
+        Args:
+            told: False for one that was killed between writing its last status and telling of it.
+        """
         assert self.observation.server is not None
-        status = status_of(self.state, selector="app=weather", endpoint=None).to_json_object()
+        assert self._persisted is not None
+        status = status_of(self.state if told else self._persisted, selector="app=weather", endpoint=None).to_json_object()
         self._state = restore({**self.observation.server, "status": status})
         self.observation = replace(self.observation, applied=None)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
+from mcp_operator.cluster.telling import Teller
+from mcp_operator.model.events import Event, ProgressPayload
 from tests.builders import condition as condition_of_pod
 from tests.builders import having, mcpserver, waiting
 from tests.component.fake_api import FakeApi, serving, until
@@ -160,3 +163,59 @@ async def test_big_steps_are_recorded_as_kubernetes_events_once(api: FakeApi) ->
         await until(lambda: len(recorded()) >= 6)
     assert recorded()[3] == "ScalingStarted"
     assert sorted(recorded()[4:]) == ["ScalingSucceeded", "Stopped"]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(429, "TooManyRequests"), (500, "InternalError"), (502, "Bad Gateway"), (503, "ServiceUnavailable"), (504, "Timeout")],
+)
+async def test_an_api_server_that_answers_with_errors_for_a_while_leaves_state_right(
+    api: FakeApi, status: int, reason: str
+) -> None:
+    async with operating(api) as operator:
+        doomed = await running_server(api, operator)
+        apply_server(api, "kept")
+        await settle(api, "kept")
+        await operator.tells("status", server="default/kept", status="running")
+        fault = api.fail(status, reason, times=10**6)
+        api.end_watches()
+        delete_server(api)
+        api.remove("pods", "default", "weather-7d4b9-0")
+        apply_server(api, "kept", replicas=2)
+        await until(lambda: operator.count("relists", kind="Pod", reason=reason) >= 2)
+        assert not await operator.told("status", uid=doomed, status="deleted")
+        fault.times = 0
+        await operator.tells("status", uid=doomed, status="deleted")
+        await until(lambda: api.get("deployments", "kept")["spec"]["replicas"] == 2)
+        await settle(api, "kept")
+        await operator.tells("status", server="default/kept", status="running", instances=2)
+
+
+async def test_an_end_that_a_killed_operator_wrote_and_did_not_tell_is_told_by_the_next(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = asyncio.Event()
+
+    async def never_told(_: Teller, event: Event, **__: object) -> None:
+        if isinstance(event.payload, ProgressPayload) and event.payload.outcome is not None:
+            told.set()
+            await asyncio.Event().wait()  # until it is killed
+
+    async with operating(api) as operator:
+        apply_server(api)
+        started = await operator.tells("progress", kind="rollout", outcome=None)
+        with monkeypatch.context() as patched:
+            patched.setattr(Teller, "tell", never_told)
+            await settle(api)
+            await told.wait()
+    written = api.get("mcpservers", "weather")["status"]
+    assert written["untold"] == [f"{started['operation']}/succeeded"]
+    assert "operation" not in written
+    async with operating(api) as operator:
+        (ended,) = await operator.told("progress")
+        assert (ended["operation"], ended["outcome"], ended["percent"]) == (started["operation"], "succeeded", 100)
+        assert ended["key"] == f"{ended['uid']}/{ended['operation']}/succeeded"
+        assert ended["late"] is True
+        await until(lambda: api.get("mcpservers", "weather")["status"]["untold"] == [])
+    async with operating(api) as operator:
+        assert not await operator.told("progress")

@@ -10,17 +10,37 @@ from local_stack.stack import Stack, started
 from tests.e2e.acting import Kubectl, User, administrator
 from tests.e2e.installation import Installation
 
+_MEASURED = pytest.StashKey[list[str]]()
+
 CLUSTERS = Path(__file__).parents[2] / ".local" / "clusters"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cluster", default="tests", help="name of the cluster that the tests start: two runs need two names")
+    parser.addoption("--seed", default="1", help="of the random stories and moments; the same seed makes the same ones")
+    parser.addoption("--stories", type=int, default=15, help="random stories that kubectl's and kstatus' word is compared in")
+    parser.addoption("--kills", type=int, default=5, help="random moments at which the operator is killed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker("e2e")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_MEASURED] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash[_MEASURED]:
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def measured(pytestconfig: pytest.Config) -> list[str]:
+    """What a test has measured and doesn't judge: lines that the run ends with."""
+    return pytestconfig.stash[_MEASURED]
 
 
 @pytest.fixture(scope="session")

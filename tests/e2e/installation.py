@@ -74,7 +74,7 @@ class Installation:
     async def kill_operator(self) -> None:
         """SIGKILL to the operator's process, as the kernel's OOM killer would; wait until another has started."""
         before = self._container()
-        self._inside("ctr", "--namespace=k8s.io", "tasks", "kill", "--signal=SIGKILL", before)
+        self.inside("ctr", "--namespace=k8s.io", "tasks", "kill", "--signal=SIGKILL", before)
         await until(lambda: self._container() not in ("", before), "another operator has started", within=120)
         await self.ready()
 
@@ -101,11 +101,11 @@ class Installation:
                 }}
             }}
         """
-        self._inside("nft", "--file", "-", input=rules)
+        self.inside("nft", "--file", "-", input=rules)
         try:
             yield
         finally:
-            self._inside("nft", "delete", "table", "inet", _FIREWALL)
+            self.inside("nft", "delete", "table", "inet", _FIREWALL)
 
     async def _answers(self, path: str) -> bool:
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
@@ -125,5 +125,6 @@ class Installation:
     def _scale_operator(self, replicas: int) -> None:
         self.stack.kubectl("scale", "deployment/mcp-operator", f"--namespace={NAMESPACE}", f"--replicas={replicas}")
 
-    def _inside(self, *argv: str, input: str | None = None) -> None:
+    def inside(self, *argv: str, input: str | None = None) -> None:
+        """Run a command inside the node."""
         subprocess.run(self.cluster.nsenter(argv), check=True, input=input, text=True, capture_output=True, timeout=120)

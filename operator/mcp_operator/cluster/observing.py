@@ -1,14 +1,15 @@
 """Follows every server: takes the reflectors' changes, evaluates the servers that they concern, and tells what came of it.
 
 One run per server at a time: what the API server holds goes through `evaluate`, the new state into the MCPServer's status and,
-as events, into the log. A change of which operation is open is written to the status before it is told, so that a restarted
-operator goes on with the same one; other changes are told at once and written within a second. A deleted server is followed until
-its last instance is gone.
+as events, into the log. The start and the end of an operation are written to the status before they are told, so that a restarted
+operator goes on with the same one, and marked there until they were told, so that it tells what a killed one didn't come to tell.
+Other changes are told at once and written within a second. A deleted server is followed until its last instance is gone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from mcp_operator.cluster.grouping import Families, Family
@@ -129,10 +130,11 @@ class Observer:
             previous = restore(family.server)
         with self._metrics.evaluation_seconds.time():
             state = evaluate(self._observation(family), previous)
-        await self._report(family, previous, state)
+        await self._report(family, state)
         self._states[family.uid] = state
         for event in tell(previous, state):
             await self._teller.tell(event, observed=observed)
+        self._all_told(family, state)
         self._crashes.evaluated(previous, state)
         if family.server is not None:
             self._recorder.record(family.server, previous, state)
@@ -161,14 +163,22 @@ class Observer:
             now=datetime.now(UTC),
         )
 
-    async def _report(self, family: Family, previous: State | None, state: State) -> None:
+    async def _report(self, family: Family, state: State) -> None:
         if family.server is None:
             return
         status = _status(family, family.server, state)
-        if _operation_id(previous) != _operation_id(state):
+        if state.untold:
             await self._reporter.persist(family.server, status)
         else:
             self._reporter.report(family.server, status)
+
+    def _all_told(self, family: Family, state: State) -> None:
+        """Starts and ends of operations have been told: have it written with the next status."""
+        if not state.untold:
+            return
+        self._states[family.uid] = replace(state, untold=())
+        if family.server is not None:
+            self._reporter.report(family.server, _status(family, family.server, self._states[family.uid]))
 
     def _forget(self, uid: str) -> None:
         self._queue.discard(uid)
@@ -176,10 +186,6 @@ class Observer:
         self._observed.pop(uid, None)
         self._families.forget(uid)
         self._on_deleted(uid)
-
-
-def _operation_id(state: State | None) -> str | None:
-    return state.operation.id if state is not None and state.operation is not None else None
 
 
 def _status(family: Family, server: Object, state: State) -> MCPServerStatus:

@@ -82,3 +82,7 @@ class EndedOperation(Model):
     """How far it came; 100 if it succeeded."""
     ended_at: datetime
     """When its end was seen."""
+    kind: OperationKind | None = None
+    """rollout or scale; null in what an operator wrote that didn't keep it."""
+    desired: Count = 0
+    """Instances that it led to."""

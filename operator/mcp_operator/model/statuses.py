@@ -14,6 +14,9 @@ from mcp_operator.model.schema import ListMap
 LAST_OPERATIONS = 4
 """More never end between two writes of a status."""
 
+MOST_UNTOLD = 2 * LAST_OPERATIONS + 1
+"""The starts and ends of those, and the start of the open one."""
+
 
 class Status(StrEnum):
     """The status of a server: the first of these that applies, in this order."""
@@ -73,6 +76,14 @@ class MCPServerStatus(Model):
     operation: Operation | None = Field(default=None, description="The open rollout or scale, null when none is.")
     last_operations: Annotated[tuple[EndedOperation, ...], ListMap("id")] = Field(
         default=(), max_length=LAST_OPERATIONS, description="The rollouts and scalings that ended last, the newest first."
+    )
+    untold: tuple[Word, ...] = Field(
+        default=(),
+        max_length=MOST_UNTOLD,
+        description=(
+            "Starts and ends of operations that are about to be told in the streams, as their events' keys name them; an "
+            "operator that was killed in that moment tells them after it has started again."
+        ),
     )
     causes: Annotated[tuple[Cause, ...], ListMap("id")] = Field(
         default=(), max_length=100, description="Troubles that are active now."

@@ -42,6 +42,7 @@ def status_of(state: State, *, selector: str, endpoint: str | None) -> MCPServer
         target=state.target,
         operation=state.operation,
         last_operations=state.last_operations,
+        untold=state.untold,
         causes=tuple(active.cause for active in state.causes),
         endpoint=endpoint,
         conditions=state.conditions,

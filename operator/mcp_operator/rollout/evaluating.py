@@ -6,7 +6,7 @@
 from datetime import datetime, timedelta
 
 from mcp_operator.model.operations import EndedOperation
-from mcp_operator.model.statuses import LAST_OPERATIONS, Status
+from mcp_operator.model.statuses import LAST_OPERATIONS, MOST_UNTOLD, Status
 from mcp_operator.rollout.attributing import attribute, credit, spent
 from mcp_operator.rollout.conditions import conditions
 from mcp_operator.rollout.deciding import decide
@@ -19,6 +19,7 @@ from mcp_operator.rollout.reading import Facts, fingerprint, read
 from mcp_operator.rollout.state import State
 from mcp_operator.rollout.timing import Timing, read_timings
 from mcp_operator.rollout.tracing import Traced, changes_at, trace
+from mcp_operator.rollout.transitions import transitions
 from mcp_operator.rollout.troubles import find_troubles
 
 
@@ -51,6 +52,7 @@ def evaluate(observation: Observation, previous: State | None) -> State:
         operation=course.operation,
         ended=course.ended,
         last_operations=_last_operations(course, previous, facts),
+        untold=_untold(course, previous),
         causes=traced.active,
         recovered=traced.recovered,
         revision=facts.revision,
@@ -70,10 +72,23 @@ def evaluate(observation: Observation, previous: State | None) -> State:
 
 def _last_operations(course: Course, previous: State | None, facts: Facts) -> tuple[EndedOperation, ...]:
     ended = [
-        EndedOperation(id=each.operation.id, outcome=each.outcome, percent=each.operation.percent, ended_at=facts.now)
+        EndedOperation(
+            id=each.operation.id,
+            outcome=each.outcome,
+            percent=each.operation.percent,
+            ended_at=facts.now,
+            kind=each.operation.kind,
+            desired=each.desired,
+        )
         for each in reversed(course.ended)
     ]
     return (*ended, *(previous.last_operations if previous else ()))[:LAST_OPERATIONS]
+
+
+def _untold(course: Course, previous: State | None) -> tuple[str, ...]:
+    before = previous.untold if previous is not None and previous.restored else ()
+    new = transitions(previous.operation if previous else None, course.ended, course.operation)
+    return (*before, *new)[-MOST_UNTOLD:]
 
 
 def _timings(facts: Facts, course: Course) -> tuple[Timing, ...]:

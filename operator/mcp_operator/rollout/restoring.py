@@ -41,6 +41,7 @@ def restore(server: Object) -> State | None:
         target=told.target,
         operation=told.operation,
         last_operations=told.last_operations,
+        untold=told.untold,
         causes=tuple(
             ActiveCause(
                 cause,

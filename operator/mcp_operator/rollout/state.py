@@ -94,6 +94,9 @@ class State:
     """Operations that ended with this evaluation, in their order."""
     last_operations: tuple[EndedOperation, ...] = ()
     """Operations that ended with this evaluation or earlier, the newest first."""
+    untold: tuple[str, ...] = ()
+    """Starts and ends of operations that have to be persisted before they are told (see `transitions`): those of this evaluation,
+    and those that the operator before a restart may not have come to tell."""
     causes: tuple[ActiveCause, ...] = ()
     recovered: tuple[Cause, ...] = ()
     """Causes that ended with this evaluation."""

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from mcp_operator.model.events import Event, Payload, ProgressPayload, StatusPayload
-from mcp_operator.model.operations import Operation, Outcome
+from mcp_operator.model.operations import EndedOperation, Operation, OperationKind, Outcome
 from mcp_operator.model.statuses import Condition, Status
 from mcp_operator.rollout.state import State
+from mcp_operator.rollout.transitions import end_of, parse, start_of
 from mcp_operator.rollout.workloads import digest
 
 
@@ -14,16 +15,23 @@ def tell(previous: State | None, current: State) -> tuple[Event, ...]:
     open operation.
 
     The first state after a restart is told whether or not it differs from what the status told, because the log may have gone
-    with the process; what does differ happened while the operator was away, and is late.
+    with the process; what does differ happened while the operator was away, and is late. So are starts and ends of operations
+    that were persisted, and perhaps not told before the process ended; they have the keys that they had.
     """
     return tuple(_events(previous, current))
 
 
 def _events(previous: State | None, current: State) -> Iterator[Event]:
     was_away = previous is not None and previous.restored
+    if previous is not None and previous.restored:
+        yield from _again(previous, current)
     for ended in current.ended:
+        if previous is None or previous.operation is None or previous.operation.id != ended.operation.id:
+            begun = ended.operation.model_copy(update={"percent": 0})  # nobody has seen it open
+            payload = _progress(current, begun, desired=ended.desired)
+            yield _event(current, start_of(ended.operation.id), payload, late=was_away)
         payload = _progress(current, ended.operation, desired=ended.desired, outcome=ended.outcome)
-        yield _event(current, f"{ended.operation.id}/{ended.outcome}", payload, late=was_away)
+        yield _event(current, end_of(ended.operation.id, ended.outcome), payload, late=was_away)
     differs = previous is None or _worth_telling(previous, current)
     if differs or was_away:
         version = _digest(current, current.status, current.reason, current.counts, current.by, *_standing(current))
@@ -35,11 +43,36 @@ def _events(previous: State | None, current: State) -> Iterator[Event]:
         return
     progress = _progress(current, current.operation, desired=current.counts.desired)
     if previous is None or previous.operation is None or previous.operation.id != current.operation.id:
-        yield _event(current, f"{current.operation.id}/started", progress, late=was_away)
+        yield _event(current, start_of(current.operation.id), progress, late=was_away)
     elif was_away or _lasting(progress) != _lasting(_progress(previous, previous.operation, desired=previous.counts.desired)):
         version = _digest(current, progress.percent, current.counts)
         late = was_away and progress.percent != previous.operation.percent
         yield _event(current, f"{current.operation.id}/{progress.percent}/{version}", progress, late=late)
+
+
+def _again(restored: State, current: State) -> Iterator[Event]:
+    """Starts and ends that the operator before a restart persisted and may not have come to tell."""
+    ended = {each.id: each for each in restored.last_operations}
+    for transition in restored.untold:
+        operation, is_start = parse(transition)
+        if is_start and restored.operation is not None and restored.operation.id == operation:
+            begun = _progress(current, restored.operation, desired=current.counts.desired)
+            yield _event(current, transition, begun, late=True)
+        elif (end := ended.get(operation)) is not None and end.kind is not None:
+            yield _event(current, transition, _recalled(current, end, end.kind, is_start=is_start), late=True)
+
+
+def _recalled(current: State, end: EndedOperation, kind: OperationKind, *, is_start: bool) -> ProgressPayload:
+    """The start or the end of an operation that is over, as far as the status tells; how many instances there are is by now."""
+    operation = Operation(
+        id=end.id,
+        kind=kind,
+        percent=0 if is_start else end.percent,
+        started_at=end.ended_at,
+        progressed_at=end.ended_at,
+        base_work=0,
+    )
+    return _progress(current, operation, desired=end.desired, outcome=None if is_start else end.outcome)
 
 
 def _worth_telling(previous: State, current: State) -> bool:
@@ -63,14 +96,15 @@ def _event(state: State, transition: str, payload: Payload, *, late: bool) -> Ev
 
 def _progress(state: State, operation: Operation, *, desired: int, outcome: Outcome | None = None) -> ProgressPayload:
     counts = state.counts
-    stalled = outcome is None and state.status is Status.FAILED
+    is_open = state.operation is not None and state.operation.id == operation.id
+    stalled = is_open and state.status is Status.FAILED
     return ProgressPayload(
         operation=operation.id,
         kind=operation.kind,
         percent=operation.percent,
         outcome=outcome,
         stalled_since=operation.progressed_at if stalled else None,
-        remaining_seconds=state.remaining_seconds if outcome is None else None,
+        remaining_seconds=state.remaining_seconds if is_open else None,
         desired=desired,
         updated=counts.updated,
         ready=counts.ready,
