@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -20,13 +21,17 @@ async def api() -> AsyncIterator[FakeApi]:
         yield api
 
 
+def is_ready(api: FakeApi, name: str) -> bool:
+    return condition(api, "Ready", name).get("status") == "True"
+
+
 async def all_run(api: FakeApi, operator: Operator) -> None:
     """Have the servers, each with two instances, until nothing is left to write."""
     for name in NAMES:
         apply_server(api, name, replicas=2)
         await settle(api, name)
     for name in NAMES:
-        await until(lambda name=name: condition(api, "Ready", name).get("status") == "True")
+        await until(partial(is_ready, api, name))
         await operator.rests(name)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -336,4 +336,4 @@ async def _quiet(operator: str) -> float:
     return used
 
 
-_TASKS = {"fill": _fill, "churn": _churn, "start": _start}
+_TASKS: Mapping[str, Callable[..., Awaitable[Any]]] = {"fill": _fill, "churn": _churn, "start": _start}
