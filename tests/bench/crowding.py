@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from local_cluster.kwok import provide_kwok
+from local_cluster.layout import NODE_STATE
 from local_cluster.progress import step
-from local_stack.stack import Stack, started
+from local_stack.stack import Stack, StackError, started
 from tests.bench.auditing import Asked, count
 from tests.bench.building import BUILT
 from tests.bench.probing import run_probe
@@ -26,7 +27,10 @@ _NODES = 10
 _FAKE = "kwok.x-k8s.io/node"
 """Label, annotation and taint of the nodes that don't exist."""
 _POLICY = Path(__file__).with_name("audit.yaml")
+_AUDIT = "audit.log"
+"""In the cluster's state directory, which goes with the cluster."""
 _READY_SECONDS = 60
+_LAST_CHARACTERS = 2000
 _END_SECONDS = 30.0
 
 
@@ -84,12 +88,11 @@ def crowded() -> Iterator[Crowd]:
     """
     kwok = provide_kwok()
     BUILT.mkdir(parents=True, exist_ok=True)
-    audit, said = BUILT / "audit.log", BUILT / "kwok.log"
-    audit.unlink(missing_ok=True)
+    said = BUILT / "kwok.log"
     flags = {
         "kube-apiserver": (
             f"--audit-policy-file={_POLICY}",
-            f"--audit-log-path={audit}",
+            f"--audit-log-path={NODE_STATE / _AUDIT}",
             "--audit-log-maxsize=100000",  # MB: not in pieces
         ),
         "kube-scheduler": ("--kube-api-qps=500", "--kube-api-burst=1000"),
@@ -100,13 +103,20 @@ def crowded() -> Iterator[Crowd]:
             playing = subprocess.Popen(stack.cluster.nsenter(_kwok(kwok)), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             with step(f"nodes that don't exist, {_NODES} of them"):
-                nodes = {"apiVersion": "v1", "kind": "List", "items": [_node(number) for number in range(_NODES)]}
-                stack.kubectl("create", "--filename=-", input=json.dumps(nodes))
-                stack.kubectl("wait", "--for=condition=Ready", "nodes", f"--selector={_FAKE}", f"--timeout={_READY_SECONDS}s")
-            yield Crowd(stack, audit)
+                _make_nodes(stack, said)
+            yield Crowd(stack, stack.cluster.state / _AUDIT)
         finally:
             stack.cluster.stop()  # which ends kwok, too
             playing.wait(_END_SECONDS)
+
+
+def _make_nodes(stack: Stack, said: Path) -> None:
+    nodes = {"apiVersion": "v1", "kind": "List", "items": [_node(number) for number in range(_NODES)]}
+    stack.kubectl("create", "--filename=-", input=json.dumps(nodes))
+    try:
+        stack.kubectl("wait", "--for=condition=Ready", "nodes", f"--selector={_FAKE}", f"--timeout={_READY_SECONDS}s")
+    except StackError as error:
+        raise StackError(f"{error}\nkwok's last lines:\n{said.read_text(errors='replace')[-_LAST_CHARACTERS:]}") from None
 
 
 def _kwok(folder: Path) -> list[str]:
