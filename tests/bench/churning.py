@@ -29,7 +29,6 @@ from tests.bench.running import NAMESPACE
 from tests.waiting import until
 
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
-_PAGE = 500
 _PATIENCE_SECONDS = 30.0
 _AFTERWARDS_SECONDS = 1.5
 """What a change leads to later, the write of the server's status for instance, belongs to its round."""
@@ -106,14 +105,10 @@ async def operator_metrics(url: str) -> Mapping[str, float]:
 async def one_pod_each(api: ApiServer) -> Sequence[Pod]:
     """The first pod of each server."""
     pods: dict[str, Pod] = {}
-    token = ""
-    while True:
-        page = await api.get(f"{PODS}?labelSelector={OURS}&limit={_PAGE}&continue={token}")
-        for body in page["items"]:
-            server = body["metadata"]["labels"]["app.kubernetes.io/instance"]
-            pods.setdefault(server, Pod(body["metadata"]["name"], server, body["status"]))
-        if not (token := page["metadata"].get("continue", "")):
-            return list(pods.values())
+    async for body in api.items(PODS, selector=OURS):
+        server = body["metadata"]["labels"]["app.kubernetes.io/instance"]
+        pods.setdefault(server, Pod(body["metadata"]["name"], server, body["status"]))
+    return list(pods.values())
 
 
 def plan(pods: Sequence[Pod], changes: int) -> Sequence[tuple[Pod, bool]]:

@@ -219,7 +219,7 @@ async def probe(*, task: str, **arguments: Any) -> Any:
 
 async def _fill(api: ApiServer, *, servers: int) -> None:
     """Have so many servers, all of them running, and an operator that has nothing left to do."""
-    names = {f"crowd-{number}" for number in range(servers)} - {each["metadata"]["name"] for each in await _listed(api)}
+    names = {f"crowd-{number}" for number in range(servers)} - {each["metadata"]["name"] async for each in api.items(_SERVERS)}
     room = asyncio.Semaphore(_TOGETHER)
 
     async def make(name: str) -> None:
@@ -231,21 +231,11 @@ async def _fill(api: ApiServer, *, servers: int) -> None:
             tasks.create_task(make(name))
 
     async def all_running() -> bool:
-        running = [each for each in await _listed(api) if each.get("status", {}).get("phase") == "running"]
-        return len(running) == servers
+        phases = [each.get("status", {}).get("phase") async for each in api.items(_SERVERS)]
+        return phases == ["running"] * servers
 
     await until(all_running, f"{servers} servers are running", within=_FILL_SECONDS, every=2.0)
     await _quiet(await _operator(api))
-
-
-async def _listed(api: ApiServer) -> Sequence[Mapping[str, Any]]:
-    servers: list[Mapping[str, Any]] = []
-    token = ""
-    while True:
-        page = await api.get(f"{_SERVERS}?limit=500&continue={token}")
-        servers += page["items"]
-        if not (token := page["metadata"].get("continue", "")):
-            return servers
 
 
 async def _churn(api: ApiServer, *, gateway: str, servers: int) -> Mapping[str, Any]:
