@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 
 from mcp_operator.apiserver.credentials import authorization, load_configuration, open_session
 
 _REQUEST_SECONDS = 10.0
+_PAGE = 500
 _MERGE = "application/merge-patch+json"
 
 
@@ -34,6 +36,17 @@ class ApiServer:
 
     async def get(self, path: str) -> Any:
         return json.loads(await self.text(path))
+
+    async def items(self, path: str, *, selector: str = "") -> AsyncIterator[Any]:
+        """The objects of a collection, read in pages: ten thousand of them are more than one answer should hold."""
+        query = {"limit": _PAGE, **({"labelSelector": selector} if selector else {})}
+        token = ""
+        while True:
+            page = await self.get(f"{path}?{urlencode({**query, 'continue': token} if token else query)}")
+            for item in page["items"]:
+                yield item
+            if not (token := page["metadata"].get("continue", "")):
+                return
 
     async def text(self, path: str) -> str:
         """An answer that isn't JSON, such as a pod's through the API server's proxy."""

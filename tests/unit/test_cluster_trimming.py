@@ -1,7 +1,7 @@
 """What the operator keeps of the objects that it follows."""
 
-from mcp_operator.cluster.reflecting import with_managers_of_spec
-from tests.builders import annotated, having, mcpserver, written_by
+from mcp_operator.cluster.reflecting import pod_in_brief, with_managers_of_spec
+from tests.builders import annotated, having, mcpserver, pod, scheduled, written_by
 
 
 def test_of_a_server_s_managed_fields_it_keeps_who_wrote_which_field_of_the_spec() -> None:
@@ -26,3 +26,48 @@ def test_it_keeps_no_copy_of_the_last_applied_manifest() -> None:
     body = mcpserver("weather", annotated({"kubectl.kubernetes.io/last-applied-configuration": "{}", "team": "search"}))
 
     assert with_managers_of_spec(body)["metadata"]["annotations"] == {"team": "search"}
+
+
+def test_of_a_pod_it_keeps_neither_volumes_nor_what_its_containers_are_told() -> None:
+    container = {
+        "name": "mcp",
+        "image": "registry.example/weather:1.0",
+        "command": ["serve"],
+        "env": [{"name": "API_KEY", "value": "secret"}],
+        "resources": {"limits": {"cpu": "1"}},
+        "readinessProbe": {"tcpSocket": {"port": 8080}},
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+    }
+    spec = {
+        "containers": [container],
+        "initContainers": [{"name": "prepare", "restartPolicy": "Always", "env": []}],
+        "volumes": [{"name": "data", "emptyDir": {}}],
+        "tolerations": [{"operator": "Exists"}],
+        "terminationGracePeriodSeconds": 60,
+    }
+    body = pod(
+        "weather-7d4b9-x2x7q",
+        having("spec", spec),
+        scheduled("node-1"),
+        having("metadata.managedFields", [{"manager": "kubelet"}]),
+    )
+    before = {field: body[field] for field in ("status", "metadata")}
+
+    kept = pod_in_brief(body)
+
+    assert kept["spec"] == {
+        "containers": [
+            {
+                "name": "mcp",
+                "image": "registry.example/weather:1.0",
+                "resources": {"limits": {"cpu": "1"}},
+                "readinessProbe": {"tcpSocket": {"port": 8080}},
+            }
+        ],
+        "initContainers": [{"name": "prepare", "restartPolicy": "Always"}],
+        "nodeName": "node-1",
+        "terminationGracePeriodSeconds": 60,
+    }
+    assert kept["status"] == before["status"]
+    assert kept["metadata"]["uid"] == before["metadata"]["uid"]
+    assert "managedFields" not in kept["metadata"]

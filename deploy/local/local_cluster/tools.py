@@ -39,7 +39,8 @@ PACKAGES: Mapping[str, str] = {
     "coredns": "github.com/coredns/coredns",
 }
 
-_ENVIRONMENT = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
+ENVIRONMENT = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
+"""Under which Go builds."""
 
 
 def provide_tools() -> Path:
@@ -61,10 +62,10 @@ def _build(folder: Path) -> None:
     go = find_go()
     with step("download Go modules"):
         # Unlike `go mod download`, this takes only what these packages need.
-        _run(go, "list", "-deps", *PACKAGES.values())
+        run_go(go, "list", "-deps", *PACKAGES.values())
     for name, package in PACKAGES.items():
         with step(f"build {name}"):
-            _run(go, "build", *_flags(), "-o", str(folder / name), package)
+            run_go(go, "build", *_flags(), "-o", str(folder / name), package)
 
 
 def _flags() -> tuple[str, ...]:
@@ -86,7 +87,7 @@ def _key() -> str:
     for content in (
         (MODULE / "go.mod").read_bytes(),
         (MODULE / "go.sum").read_bytes(),
-        repr((_flags(), _ENVIRONMENT, dict(PACKAGES), platform.machine())).encode(),
+        repr((_flags(), ENVIRONMENT, dict(PACKAGES), platform.machine())).encode(),
     ):
         digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()[:16]
@@ -96,7 +97,7 @@ def find_go() -> str:
     """A Go that is new enough for go.mod: the one on PATH, else PyPI's."""
     wanted = _find(r"^go (\S+)")
     installed = shutil.which("go")
-    if installed and _numbers(_run(installed, "env", "GOVERSION")) >= _numbers(wanted):
+    if installed and _numbers(run_go(installed, "env", "GOVERSION")) >= _numbers(wanted):
         return installed
     key = hashlib.sha256(_GO_REQUIREMENTS.read_bytes()).hexdigest()[:16]
     return str(made_once(cache_folder() / "go" / key, _install_go) / "go" / "bin" / "go")
@@ -106,7 +107,7 @@ def _install_go(folder: Path) -> None:
     # Into a plain folder: a virtual environment can't be renamed, and the toolchain needs no Python.
     pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes")
     with step("install Go from PyPI"):
-        _run(*pip, "--target", str(folder), "--requirement", str(_GO_REQUIREMENTS))
+        run_go(*pip, "--target", str(folder), "--requirement", str(_GO_REQUIREMENTS))
 
 
 def _find(pattern: str) -> str:
@@ -120,6 +121,11 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(each) for each in re.findall(r"\d+", version)[:3])
 
 
-def _run(*argv: str) -> str:
+def run_go(*argv: str, module: Path | None = None) -> str:
+    """What a command of Go prints within a module, by default that of the cluster's tools.
+
+    Raises:
+        ClusterError: it failed.
+    """
     failure = "The cluster's tools can't be built: see that the network is up, then try again."
-    return run(argv, failure=failure, seconds=BUILD_SECONDS, cwd=MODULE, env={**os.environ, **_ENVIRONMENT})
+    return run(argv, failure=failure, seconds=BUILD_SECONDS, cwd=module or MODULE, env={**os.environ, **ENVIRONMENT})

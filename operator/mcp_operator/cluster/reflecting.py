@@ -34,6 +34,19 @@ _STEADY_SECONDS = 1.0
 """A watch that lasted this long has worked."""
 
 
+_UNREAD_OF_POD = (
+    "affinity",
+    "dnsConfig",
+    "hostAliases",
+    "imagePullSecrets",
+    "nodeSelector",
+    "tolerations",
+    "topologySpreadConstraints",
+    "volumes",
+)
+_UNREAD_OF_CONTAINER = ("args", "command", "env", "envFrom", "lifecycle", "volumeDevices", "volumeMounts")
+
+
 def whole(body: dict[str, Any]) -> Object:
     """Keep all of it."""
     return body
@@ -45,6 +58,18 @@ def without_managed_fields(body: dict[str, Any]) -> Object:
     metadata.pop("managedFields", None)
     metadata.get("annotations", {}).pop("kubectl.kubernetes.io/last-applied-configuration", None)
     return body
+
+
+def pod_in_brief(body: dict[str, Any]) -> Object:
+    """Drop half of a pod: there may be ten thousand, and what containers are told (env, command) is never read here."""
+    spec = body.get("spec") or {}
+    for field in _UNREAD_OF_POD:
+        spec.pop(field, None)
+    for listed in ("initContainers", "containers", "ephemeralContainers"):
+        for container in spec.get(listed) or ():
+            for field in _UNREAD_OF_CONTAINER:
+                container.pop(field, None)
+    return without_managed_fields(body)
 
 
 def with_managers_of_spec(body: dict[str, Any]) -> Object:

@@ -41,7 +41,7 @@ from mcp_operator.cluster.reconciling import Reconciler
 from mcp_operator.cluster.recording import Recorder
 from mcp_operator.cluster.records.holding import HeldRecords, compact
 from mcp_operator.cluster.records.keeping import RecordKeeper
-from mcp_operator.cluster.reflecting import Reflector, whole, with_managers_of_spec, without_managed_fields
+from mcp_operator.cluster.reflecting import Reflector, pod_in_brief, whole, with_managers_of_spec, without_managed_fields
 from mcp_operator.cluster.reporting import Reporter
 from mcp_operator.cluster.targeting import REFLECTED, Joint, Targets
 from mcp_operator.cluster.telling import Teller
@@ -82,6 +82,8 @@ def _trim(kind: Kind, *, ours: bool) -> Callable[[dict[str, Any]], Object]:
     """What is kept of an object of this kind."""
     if ours and kind in _APPLIED:
         return whole
+    if kind is POD:
+        return pod_in_brief
     return with_managers_of_spec if kind in _ATTRIBUTED else without_managed_fields
 
 

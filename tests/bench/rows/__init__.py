@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tests.bench.rows import appending, fanout, filtering, idle, logs, memory, returning, stopped, trouble, watch
+from tests.bench.rows import appending, fanout, filtering, idle, logs, memory, returning, scale, stopped, trouble, watch
 from tests.bench.running import Measure
 
 ROWS: Mapping[str, Measure] = {
@@ -13,6 +13,7 @@ ROWS: Mapping[str, Measure] = {
     "filtering": filtering.measure,
     "stopped": stopped.measure,
     "memory": memory.measure,
+    "scale": scale.measure,
     "watch": watch.measure,
     "trouble": trouble.measure,
     "logs": logs.measure,
