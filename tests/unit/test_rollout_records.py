@@ -62,8 +62,8 @@ class Recorded(Story):
         """All records, the oldest first."""
         return [record_of(draft) for draft in self.drafts.values()]
 
-    def restart(self) -> None:
-        super().restart()
+    def restart(self, *, told: bool = True) -> None:
+        super().restart(told=told)
         self.drafts = {}
 
 
