@@ -121,7 +121,7 @@ def test_a_missing_target_is_pending_and_after_a_while_somebody_has_to_look() ->
     assert condition_of(story, ConditionType.AVAILABLE) == ("False", "TargetNotFound")
     story.see(at=12, workload=a_deployment(1), replica_sets=(replicaset("weather-7d4b9"),), pods=instances(1))
     assert (story.status, story.causes) == ("running", {})
-    assert story.told == ["rollout 100% succeeded", "status running"]
+    assert story.told == ["rollout 0%", "rollout 100% succeeded", "status running"]
 
 
 def test_a_target_that_is_deleted_is_told_and_ends_what_was_going_on() -> None:
