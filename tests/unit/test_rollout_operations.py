@@ -74,11 +74,11 @@ def test_creating_a_server_is_a_rollout() -> None:
     assert story.told == ["rollout 100% succeeded", "status running"]
 
 
-def test_a_rollout_that_was_over_before_it_was_seen_is_told_by_its_end() -> None:
+def test_a_rollout_that_was_over_before_it_was_seen_is_told_by_its_start_and_its_end() -> None:
     story = Story()
     story.see(at=0, server=mcpserver())
     story.see(at=1, deployment=settled(1), replica_sets=(replicaset(OLD),), pods=serving(f"{OLD}-0"))
-    assert story.told == ["rollout 100% succeeded", "status running"]
+    assert story.told == ["rollout 0%", "rollout 100% succeeded", "status running"]
 
 
 def test_an_operation_is_named_after_the_workload_and_its_generation_at_the_start() -> None:
@@ -395,12 +395,16 @@ def test_what_happened_while_the_operator_was_away_is_told_once_and_late() -> No
     assert story.step == ()
 
 
-def test_a_rollout_that_began_and_ended_while_the_operator_was_away_is_told_by_its_end() -> None:
+def test_a_rollout_that_began_and_ended_while_the_operator_was_away_is_told_by_its_start_and_its_end() -> None:
     story = a_running_server()
     story.restart()
     done = settled(1, templated(image=NEXT_IMAGE), version=2)
     story.see(at=600, deployment=done, replica_sets=(replicaset(NEW, templated(image=NEXT_IMAGE)),), pods=serving(f"{NEW}-0"))
-    assert story.told[0] == "rollout 100% succeeded"
+    assert [(word, event.late) for word, event in zip(story.told, story.step, strict=True)] == [
+        ("rollout 0%", True),
+        ("rollout 100% succeeded", True),
+        ("status running", False),
+    ]
 
 
 def test_a_quiet_server_is_told_again_after_a_restart_but_not_as_late() -> None:
