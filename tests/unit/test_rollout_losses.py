@@ -10,6 +10,7 @@ from tests.builders import (
     counting,
     crashed,
     created,
+    deleting,
     deployment,
     having,
     mcpserver,
@@ -86,6 +87,52 @@ def test_other_ends_of_a_whole_pod_have_kubernetes_word(reason: str, message: st
     story = running(pod(f"{OLD}-full", *WELL))
     story.see(at=40, pods=(evicted(when=40, reason=reason, message=message),))
     assert [(cause.reason, cause.message) for cause in story.causes.values()] == [told]
+
+
+def disrupted(reason: str, message: str, *, when: float) -> Modifier:
+    """Somebody else than its controller ends the pod, and says so."""
+    return condition("DisruptionTarget", "True", reason, message, since=at(when))
+
+
+DISRUPTIONS = [
+    ("EvictionByEvictionAPI", "Eviction API: evicting"),
+    ("PreemptionByScheduler", "default-scheduler: preempting to accommodate a higher priority pod"),
+    ("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint"),
+]
+
+
+@pytest.mark.parametrize(("reason", "said"), DISRUPTIONS)
+def test_an_instance_that_is_taken_away_is_told_until_another_is_in_its_place(reason: str, said: str) -> None:
+    leaving = pod(f"{OLD}-0", *WELL, deleting(at(40)), disrupted(reason, said, when=40))
+    story = running(pod(f"{OLD}-0", *WELL))
+    story.see(at=40, pods=(leaving,))
+    assert (story.status, story.state.reason) == ("degraded", reason)
+    assert story.causes[reason].message == f"the pod is taken away: {said}"
+    story.see(at=41, pods=(leaving, pod(f"{OLD}-next", created(at(41)))))
+    story.see(at=42, pods=(pod(f"{OLD}-next", created(at(41)), scheduled()),))
+    assert (story.status, list(story.causes)) == ("degraded", [reason]), "it is gone, but nothing has taken its place"
+    story.restart()
+    story.see(at=43)
+    assert list(story.causes) == [reason]
+    story.see(at=44, pods=(pod(f"{OLD}-next", created(at(41)), scheduled(), started(), ready(at(44))),))
+    assert (story.status, story.causes) == ("running", {})
+
+
+def test_an_instance_that_its_controller_deletes_is_not_taken_away() -> None:
+    story = running(pod(f"{OLD}-0", *WELL))
+    story.see(at=40, pods=(pod(f"{OLD}-0", *WELL, deleting(at(40))), pod(f"{OLD}-next", created(at(40)))))
+    assert (story.status, story.causes) == ("degraded", {})
+
+
+def test_instances_on_a_node_that_is_no_more_are_one_cause_however_many_follow_each_other() -> None:
+    story = running(pod(f"{OLD}-0", *WELL))
+    for number in range(3):
+        gone = evicted(f"{OLD}-{number}", when=40 + number, reason="", message="")
+        disrupted("DeletionByPodGC", "PodGC: node no longer exists", when=40 + number)(gone)
+        story.see(at=40 + number, pods=(gone,))
+        story.see(at=40.5 + number, pods=(pod(f"{OLD}-{number + 1}", created(at(40.5 + number)), scheduled()),))
+        assert list(story.causes) == ["DeletionByPodGC"]
+        assert story.state.recovered == ()
 
 
 def test_an_evicted_instance_of_a_superseded_revision_is_no_cause() -> None:

@@ -158,6 +158,24 @@ def test_a_container_was_ended_for_its_liveness_probe_if_that_had_failed_often_e
     assert (list(story.causes), cause.exit_code) == ([reason], code)
 
 
+HOOKS = [
+    # hook failed at, container it is told of, reason
+    ("in this run", 20, "mcp", "PostStartHookError"),
+    ("in the run before", -20, "mcp", "CrashLoopBackOff"),
+    ("of another container", 20, "proxy", "CrashLoopBackOff"),
+]
+
+
+@pytest.mark.parametrize(("seen", "container", "reason"), [row[1:] for row in HOOKS], ids=[row[0] for row in HOOKS])
+def test_a_container_that_kubelet_ended_for_its_post_start_hook_is_told_so(*, seen: float, container: str, reason: str) -> None:
+    ended = pod(POD, scheduled(), crashed(137, finished=at(21)))
+    field = having("involvedObject.fieldPath", f"spec.containers{{{container}}}")
+    failed = kubernetes_event("FailedPostStartHook", "PostStartHook failed", field, having("lastTimestamp", at(seen)), about=ended)
+    story = watching(ended, failed, now=22)
+    assert [(cause.reason, cause.exit_code) for cause in story.causes.values()] == [(reason, 137)]
+    assert not any(event.payload.type == "kubernetes" for event in story.events)
+
+
 def test_a_container_that_ate_its_memory_was_not_ended_for_a_probe() -> None:
     ended = pod(POD, scheduled(), probed(livenessProbe=PROBE), crashed(137, reason="OOMKilled", finished=at(60)))
     assert list(watching(ended, unhealthy("Liveness", ended, seen=58, count=3), now=60).causes) == ["OOMKilled"]

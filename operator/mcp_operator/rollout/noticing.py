@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from mcp_operator.model.base import Object
 from mcp_operator.model.events import KubernetesPayload
 from mcp_operator.rollout.instances import Instance, conditions_of
+from mcp_operator.rollout.probing import HOOK_FAILED
 from mcp_operator.rollout.warned import count_of, in_order, message_of, seen_at, subject_of
 from mcp_operator.rollout.wording import word_of
 
@@ -23,7 +24,7 @@ MOST_A_MINUTE = 20
 _OF_CAUSES = frozenset(
     {
         *("FailedScheduling", "FailedCreate", "ReplicaSetCreateError", "Evicted", "NodeNotReady"),
-        *("Failed", "BackOff", "InspectFailed", "ErrImageNeverPull"),
+        *("Failed", "BackOff", "InspectFailed", "ErrImageNeverPull", HOOK_FAILED),
     }
 )
 _BEFORE_CONTAINERS = frozenset({"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"})

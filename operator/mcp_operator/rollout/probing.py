@@ -1,4 +1,5 @@
-"""What probes say of a container: that it fails one for longer than a start takes, or that kubelet ended it for that.
+"""What probes say of a container: that it fails one for longer than a start takes, or that kubelet ended it for that (or for its
+postStart hook, which kubelet tells in the same way).
 
 No status names a probe that fails: kubelet tells it in warnings ("Unhealthy"), of which it writes at most 25 about a pod in a
 row, and then one in five minutes. So a warning's last time and the container's own state are read together. `troubles` calls
@@ -14,6 +15,9 @@ from typing import Any
 from mcp_operator.model.base import Object
 from mcp_operator.rollout.instances import conditions_of, parse_time
 from mcp_operator.rollout.warned import count_of, is_about, message_of, newest, seen_at
+
+HOOK_FAILED = "FailedPostStartHook"
+"""Kubelet's warning that it ends a container because its postStart hook failed."""
 
 SLOW_START_SECONDS = 60
 """For so long a container may fail its startup probe and merely be starting."""
@@ -33,7 +37,7 @@ class FailedProbe:
     """A probe that a container doesn't pass."""
 
     reason: str
-    """ReadinessProbeFailed, LivenessProbeFailed or StartupProbeFailed."""
+    """ReadinessProbeFailed, LivenessProbeFailed, StartupProbeFailed or PostStartHookError."""
     message: str
     """What kubelet said last, or that it said nothing yet."""
 
@@ -69,7 +73,7 @@ def failing(pod: Object, container: Object, warnings: Sequence[Object], *, now: 
 
 
 def killed_by(pod: Object, container: Object, ended: Mapping[str, Any], warnings: Sequence[Object]) -> FailedProbe | None:
-    """The probe for which kubelet ended a container's run; None if it ended for another reason.
+    """The probe, or the postStart hook, for which kubelet ended a container's run; None if it ended for another reason.
 
     Args:
         ended: the end of the run, from the container's status.
@@ -90,7 +94,11 @@ def killed_by(pod: Object, container: Object, ended: Mapping[str, Any], warnings
         in_a_row = sum(count_of(each) for each in told) >= min(_threshold(probe), _TOLD_OF_A_SERIES)
         if in_a_row and began - _ROUNDING <= seen and (until_the_end or ended.get("exitCode") in _KILLED):
             return _failed(name, container, told)
-    return None
+    hook = newest(each for each in warnings if each.get("reason") == HOOK_FAILED and is_about(each, container["name"]))
+    seen = seen_at(hook) if hook else None
+    if hook is None or seen is None or not began - _ROUNDING <= seen <= finished + _ROUNDING:
+        return None
+    return FailedProbe("PostStartHookError", message_of(hook))
 
 
 def slow_at(pod: Object) -> Iterable[datetime]:

@@ -47,6 +47,8 @@ def restore(server: Object) -> State | None:
                 cause,
                 frozenset({cause.instance} if cause.instance else ()),
                 blocking=told.phase is Status.FAILED and cause.reason == told.reason,
+                # The status doesn't say; those of a container don't.
+                takes_instance=cause.instance is not None and cause.container is None,
             )
             for cause in told.causes
         ),

@@ -71,6 +71,8 @@ class ActiveCause:
     """Whether it shows now; a cause that no longer shows stays active until its instances have proved themselves."""
     blocking: bool = False
     """Whether it needs a person. Once it does it goes on to, for as long as it shows."""
+    takes_instance: bool = False
+    """It took an instance away: it stays active until as many as are wanted are available again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,18 +2,20 @@
 
 A trouble that shows for the first time begins a cause; more instances with the same trouble only raise its count. That it stops
 showing isn't its end: a crashed container runs for a moment before it crashes again. A cause ends when each instance that had
-it has been ready for a while, is gone, or belongs to a revision that is no longer wanted.
+it has been ready for a while, is gone, or belongs to a revision that is no longer wanted. That an instance was taken away (by a
+drain, for instance) is over when the server is whole again.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from mcp_operator.model.causes import Cause, CauseState
+from mcp_operator.rollout.losing import LOST_SECONDS, is_whole
 from mcp_operator.rollout.probing import slow_at
 from mcp_operator.rollout.reading import Facts
 from mcp_operator.rollout.state import ActiveCause
-from mcp_operator.rollout.troubles import LOST_SECONDS, Trouble, Urgency, settling_seconds, unsettled
+from mcp_operator.rollout.troubles import Trouble, Urgency, settling_seconds, unsettled
 
 LASTING_SECONDS = 10
 """After this time a trouble that could have been momentary (a refusal by quota or admission) needs a person."""
@@ -45,7 +47,9 @@ def trace(troubles: Iterable[Trouble], before: Iterable[ActiveCause], facts: Fac
         remaining = [
             name for name, revision in unproven.items() if name in earlier.instances and revision == earlier.cause.revision
         ]
-        if remaining:
+        if earlier.takes_instance and not remaining and _is_missed(earlier, facts):
+            active.append(replace(earlier, present=False))
+        elif remaining:
             lingering = earlier.cause.model_copy(update={"instance": remaining[0], "count": len(remaining)})
             active.append(ActiveCause(lingering, frozenset(remaining), present=False))
         else:
@@ -64,6 +68,12 @@ def changes_at(traced: Traced, facts: Facts) -> tuple[datetime, ...]:
     losses = [active.cause.since + timedelta(seconds=LOST_SECONDS) for active in traced.active if active.instances & lost]
     slow = [moment for each in unsettled(facts) for moment in slow_at(each.pod)]
     return (*proofs, *lasts, *losses, *slow)
+
+
+def _is_missed(lost: ActiveCause, facts: Facts) -> bool:
+    """Whether an instance that was taken away has yet to be replaced."""
+    recent = facts.now - lost.cause.since < timedelta(seconds=LOST_SECONDS)
+    return recent and lost.cause.revision == facts.revision and not facts.going and not is_whole(facts)
 
 
 def _continue(group: list[Trouble], earlier: ActiveCause | None, unproven: Mapping[str, str], now: datetime) -> ActiveCause:
@@ -86,4 +96,5 @@ def _continue(group: list[Trouble], earlier: ActiveCause | None, unproven: Mappi
     )
     still_unproven = {name for name in earlier.instances if name in unproven} if earlier else set()
     went_on = earlier is not None and earlier.present and earlier.blocking
-    return ActiveCause(cause, frozenset(names | still_unproven), blocking=blocking or went_on)
+    takes_instance = any(trouble.takes_instance for trouble in group)
+    return ActiveCause(cause, frozenset(names | still_unproven), blocking=blocking or went_on, takes_instance=takes_instance)

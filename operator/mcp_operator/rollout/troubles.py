@@ -16,7 +16,8 @@ from typing import Any
 from mcp_operator.model.base import Object
 from mcp_operator.model.operations import InstanceStep, Operation
 from mcp_operator.rollout.curing import ROOT_CURE, cure_of_crash, explain_refusal
-from mcp_operator.rollout.instances import NEVER_RAN, Instance, conditions_of, parse_time, read_lost
+from mcp_operator.rollout.instances import NEVER_RAN, Instance, conditions_of, parse_time
+from mcp_operator.rollout.losing import Loss, losses
 from mcp_operator.rollout.observation import Applied, Observation
 from mcp_operator.rollout.probing import FailedProbe, failing, killed_by
 from mcp_operator.rollout.progressing import overdue_at
@@ -30,9 +31,6 @@ SETTLING_SECONDS = 10
 
 RESTARTS_OF_A_LOOP = 3
 """From this restart on, a container that keeps ending needs a person."""
-
-LOST_SECONDS = 600
-"""For so long an instance that ended as a whole is looked for a successor; its object may be kept for days."""
 
 _IMAGE_PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable"})
 _STILL_STARTING = frozenset({"ContainerCreating", "PodInitializing"})
@@ -75,6 +73,8 @@ class Trouble:
     revision: str | None = None
     exit_code: int | None = None
     signal: int | None = None
+    takes_instance: bool = False
+    """The instance doesn't come back: another has to take its place."""
 
     @property
     def cause(self) -> str:
@@ -99,8 +99,8 @@ def find_troubles(observation: Observation, facts: Facts, operation: Operation |
         for instance in unsettled(facts)
         for trouble in _instance_troubles(instance, observation.warnings, facts)
     )
-    creation = (*_creation_troubles(observation, facts), *_losses(observation.pods, facts))
-    special = (*refusals, *of_instances, *creation)
+    lost = losses(observation.pods, facts, settling_seconds=settling_seconds(facts))
+    special = (*refusals, *of_instances, *_creation_troubles(observation, facts), *map(_loss, lost))
     if operation is None or not _is_overdue(facts, operation):
         return special
     why = special[0].message if special else _failing_probe(observation.warnings, facts)
@@ -313,27 +313,15 @@ def _refused(condition: Object, template: Object, facts: Facts, *, otherwise: st
     return Trouble(reason=reason, message=tidy(message), revision=facts.revision, urgency=Urgency.LASTS)
 
 
-def _losses(pods: Iterable[Object], facts: Facts) -> Iterator[Trouble]:
-    """Instances that ended as a whole (evicted ones, for instance), as long as none made after them has proved itself."""
-    settled = [
-        parse_time(instance.pod["metadata"]["creationTimestamp"])
-        for instance in facts.instances
-        if instance.revision == facts.revision and instance.ready_for(settling_seconds(facts), now=facts.now)
-    ]
-    for instance in read_lost(pods, now=facts.now):
-        status, lost_at = instance.pod["status"], _lost_at(instance)
-        recent = lost_at is not None and facts.now - lost_at < timedelta(seconds=LOST_SECONDS)
-        if instance.revision != facts.revision or lost_at is None or not recent or any(each >= lost_at for each in settled):
-            continue
-        reason = word_of(status.get("reason"), otherwise="PodFailed")
-        message = tidy(status.get("message") or "the pod has failed")
-        yield Trouble(instance=instance.name, revision=instance.revision, reason=reason, message=message, urgency=Urgency.HEALS)
-
-
-def _lost_at(instance: Instance) -> datetime | None:
-    """When the pod failed, as its conditions tell."""
-    times = [each["lastTransitionTime"] for each in conditions_of(instance.pod).values() if each.get("lastTransitionTime")]
-    return parse_time(max(times)) if times else None
+def _loss(loss: Loss) -> Trouble:
+    return Trouble(
+        reason=loss.reason,
+        message=loss.message,
+        instance=loss.instance,
+        revision=loss.revision,
+        urgency=Urgency.HEALS,
+        takes_instance=True,
+    )
 
 
 def _refused_creation(warnings: Iterable[Object], facts: Facts) -> Iterator[Trouble]:
