@@ -170,7 +170,9 @@ HOOKS = [
 def test_a_container_that_kubelet_ended_for_its_post_start_hook_is_told_so(*, seen: float, container: str, reason: str) -> None:
     ended = pod(POD, scheduled(), crashed(137, finished=at(21)))
     field = having("involvedObject.fieldPath", f"spec.containers{{{container}}}")
-    failed = kubernetes_event("FailedPostStartHook", "PostStartHook failed", field, having("lastTimestamp", at(seen)), about=ended)
+    failed = kubernetes_event(
+        "FailedPostStartHook", "PostStartHook failed", field, having("lastTimestamp", at(seen)), about=ended
+    )
     story = watching(ended, failed, now=22)
     assert [(cause.reason, cause.exit_code) for cause in story.causes.values()] == [(reason, 137)]
     assert not any(event.payload.type == "kubernetes" for event in story.events)
