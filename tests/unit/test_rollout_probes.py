@@ -159,21 +159,24 @@ def test_a_container_was_ended_for_its_liveness_probe_if_that_had_failed_often_e
 
 
 HOOKS = [
-    # hook failed at, container it is told of, reason
-    ("in this run", 20, "mcp", "PostStartHookError"),
-    ("in the run before", -20, "mcp", "CrashLoopBackOff"),
-    ("of another container", 20, "proxy", "CrashLoopBackOff"),
+    # hook failed first at, last at, container it is told of, reason
+    ("in this run", 20, 20, "mcp", "PostStartHookError"),
+    ("in this run and the next", 20, 50, "mcp", "PostStartHookError"),
+    ("in the run before", -20, -20, "mcp", "CrashLoopBackOff"),
+    ("in the next run alone", 50, 50, "mcp", "CrashLoopBackOff"),
+    ("of another container", 20, 20, "proxy", "CrashLoopBackOff"),
 ]
 
 
-@pytest.mark.parametrize(("seen", "container", "reason"), [row[1:] for row in HOOKS], ids=[row[0] for row in HOOKS])
-def test_a_container_that_kubelet_ended_for_its_post_start_hook_is_told_so(*, seen: float, container: str, reason: str) -> None:
+@pytest.mark.parametrize(("first", "last", "container", "reason"), [row[1:] for row in HOOKS], ids=[row[0] for row in HOOKS])
+def test_a_container_that_kubelet_ended_for_its_post_start_hook_is_told_so(
+    *, first: float, last: float, container: str, reason: str
+) -> None:
     ended = pod(POD, scheduled(), crashed(137, finished=at(21)))
     field = having("involvedObject.fieldPath", f"spec.containers{{{container}}}")
-    failed = kubernetes_event(
-        "FailedPostStartHook", "PostStartHook failed", field, having("lastTimestamp", at(seen)), about=ended
-    )
-    story = watching(ended, failed, now=22)
+    seen = (having("firstTimestamp", at(first)), having("lastTimestamp", at(last)))
+    failed = kubernetes_event("FailedPostStartHook", "PostStartHook failed", field, *seen, about=ended)
+    story = watching(ended, failed, now=60)
     assert [(cause.reason, cause.exit_code) for cause in story.causes.values()] == [(reason, 137)]
     assert not any(event.payload.type == "kubernetes" for event in story.events)
 

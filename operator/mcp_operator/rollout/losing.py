@@ -1,7 +1,7 @@
 """Instances that were taken away as a whole: evicted, drained, preempted, refused by kubelet, or on a node that is no more.
 
-Kubernetes says so in the pod's status or in its condition DisruptionTarget; a pod that its own controller deletes, in a rollout or
-a scale-down, has neither. `troubles` makes troubles of them, and `tracing` their end.
+Kubernetes says so in the pod's status or in its condition DisruptionTarget; a pod that its own controller deletes, in a rollout
+or a scale-down, has neither. `troubles` makes troubles of them, and `tracing` their end.
 """
 
 from collections.abc import Iterable, Iterator

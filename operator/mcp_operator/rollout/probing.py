@@ -14,7 +14,7 @@ from typing import Any
 
 from mcp_operator.model.base import Object
 from mcp_operator.rollout.instances import conditions_of, parse_time
-from mcp_operator.rollout.warned import count_of, is_about, message_of, newest, seen_at
+from mcp_operator.rollout.warned import count_of, first_seen_at, is_about, message_of, newest, seen_at
 
 HOOK_FAILED = "FailedPostStartHook"
 """Kubelet's warning that it ends a container because its postStart hook failed."""
@@ -96,8 +96,8 @@ def killed_by(pod: Object, container: Object, ended: Mapping[str, Any], warnings
             return _failed(name, container, told)
     hook = newest(each for each in warnings if each.get("reason") == HOOK_FAILED and is_about(each, container["name"]))
     seen = seen_at(hook) if hook else None
-    if hook is None or seen is None or not began - _ROUNDING <= seen <= finished + _ROUNDING:
-        return None
+    if hook is None or seen is None or first_seen_at(hook) > finished + _ROUNDING or seen < began - _ROUNDING:
+        return None  # seen last in a later run is no objection: kubelet tells that a run has ended after the next one's hook
     return FailedProbe("PostStartHookError", message_of(hook))
 
 

@@ -44,6 +44,11 @@ def seen_at(warning: Object) -> datetime | None:
     return parse_time(text) if text else None
 
 
+def first_seen_at(warning: Object) -> datetime:
+    """When it was first seen, in whole seconds."""
+    return parse_time(warning.get("firstTimestamp") or warning["metadata"]["creationTimestamp"])
+
+
 def newest(warnings: Iterable[Object]) -> Object | None:
     """The one that was seen last."""
     return max(warnings, key=_seen, default=None)
