@@ -110,6 +110,21 @@ class TestReadiness:
         assert list(watching(slow, now=500).causes) == ["ReadinessProbeFailed"]
 
 
+def test_a_readiness_gate_that_nobody_opens_is_told_after_a_minute() -> None:
+    said = 'corresponding condition of pod readiness gate "example.com/ok" does not exist.'
+    closed = condition("Ready", "False", "ReadinessGatesNotReady", said, since=at(0))
+    waiting = pod(POD, scheduled(), probed(), started(since=at(1)), condition("ContainersReady", "True", since=at(2)), closed)
+    story = watching(waiting, now=3)
+    assert story.causes == {}
+    assert story.state.due is not None
+    assert (story.state.due - story.observation.now).total_seconds() == 59
+    story.see(at=62)
+    assert (story.status, story.causes["ReadinessGatesNotReady"].message) == ("deploying", said)
+    story.see(at=63, pods=(pod(POD, scheduled(), started(since=at(1)), ready(at(63))),))
+    story.see(at=73)
+    assert story.causes == {}
+
+
 class TestStartup:
     RUNS = (scheduled(), probed(startupProbe={"periodSeconds": 1, "failureThreshold": 300}), started(since=at(0)), starting())
 

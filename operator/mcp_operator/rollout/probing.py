@@ -15,6 +15,7 @@ from typing import Any
 from mcp_operator.model.base import Object
 from mcp_operator.rollout.instances import conditions_of, parse_time
 from mcp_operator.rollout.warned import count_of, first_seen_at, is_about, message_of, newest, seen_at
+from mcp_operator.rollout.wording import tidy
 
 HOOK_FAILED = "FailedPostStartHook"
 """Kubelet's warning that it ends a container because its postStart hook failed."""
@@ -22,6 +23,7 @@ HOOK_FAILED = "FailedPostStartHook"
 SLOW_START_SECONDS = 60
 """For so long a container may fail its startup probe and merely be starting."""
 
+_GATED = "ReadinessGatesNotReady"
 _FAILED = re.compile(r"(Readiness|Liveness|Startup) probe (?:failed|errored)")
 _FIELDS: Mapping[str, str] = {"Readiness": "readinessProbe", "Liveness": "livenessProbe", "Startup": "startupProbe"}
 _KILLED = frozenset({137, 143})
@@ -37,7 +39,7 @@ class FailedProbe:
     """A probe that a container doesn't pass."""
 
     reason: str
-    """ReadinessProbeFailed, LivenessProbeFailed, StartupProbeFailed or PostStartHookError."""
+    """ReadinessProbeFailed, LivenessProbeFailed, StartupProbeFailed, PostStartHookError or ReadinessGatesNotReady."""
     message: str
     """What kubelet said last, or that it said nothing yet."""
 
@@ -101,12 +103,32 @@ def killed_by(pod: Object, container: Object, ended: Mapping[str, Any], warnings
     return FailedProbe("PostStartHookError", message_of(hook))
 
 
+def gated(pod: Object, *, now: datetime) -> FailedProbe | None:
+    """The readiness gate that has kept a pod from being ready, though its containers were, for SLOW_START_SECONDS."""
+    since = _gated_since(pod)
+    if since is None or now < since + timedelta(seconds=SLOW_START_SECONDS):
+        return None
+    said = tidy(conditions_of(pod)["Ready"].get("message") or "a readiness gate of the pod isn't True")
+    return FailedProbe(_GATED, said)
+
+
 def slow_at(pod: Object) -> Iterable[datetime]:
-    """The moments from which containers that start now start slowly, with which time alone makes a trouble."""
+    """The moments from which a pod that starts now starts slowly, with which time alone makes a trouble."""
+    if (since := _gated_since(pod)) is not None:
+        yield since + timedelta(seconds=SLOW_START_SECONDS)
     for container in pod.get("status", {}).get("containerStatuses") or ():
         began = _began(container)
         if began is not None and container.get("started") is False and "startupProbe" in _spec(pod, container["name"]):
             yield began + timedelta(seconds=SLOW_START_SECONDS)
+
+
+def _gated_since(pod: Object) -> datetime | None:
+    """Since when nothing but a readiness gate keeps the pod from being ready."""
+    conditions = conditions_of(pod)
+    ready, containers = conditions.get("Ready", {}), conditions.get("ContainersReady", {})
+    if ready.get("reason") != _GATED or containers.get("status") != "True" or not containers.get("lastTransitionTime"):
+        return None
+    return max(_time(ready, "lastTransitionTime"), _time(containers, "lastTransitionTime"))
 
 
 def _failed(name: str, container: Object, warnings: Iterable[Object]) -> FailedProbe:

@@ -19,7 +19,7 @@ from mcp_operator.rollout.curing import ROOT_CURE, cure_of_crash, explain_refusa
 from mcp_operator.rollout.instances import NEVER_RAN, Instance, conditions_of, parse_time
 from mcp_operator.rollout.losing import Loss, losses
 from mcp_operator.rollout.observation import Applied, Observation
-from mcp_operator.rollout.probing import FailedProbe, failing, killed_by
+from mcp_operator.rollout.probing import FailedProbe, failing, gated, killed_by
 from mcp_operator.rollout.progressing import overdue_at
 from mcp_operator.rollout.reading import Facts
 from mcp_operator.rollout.warned import in_order, message_of, newest, seen_at, subject_of
@@ -161,6 +161,9 @@ def _instance_troubles(instance: Instance, warnings: Iterable[Object], facts: Fa
         )
     for container in status.get("containerStatuses") or ():
         yield from _container_troubles(instance.pod, container, about, facts, once=False, what="container")
+    gate = gated(instance.pod, now=facts.now)
+    if gate is not None:
+        yield Trouble(reason=gate.reason, message=gate.message, urgency=Urgency.HEALS)
 
 
 def _node_is_silent(conditions: Mapping[str, Object], status: Object) -> bool:
