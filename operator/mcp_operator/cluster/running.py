@@ -69,6 +69,7 @@ _REFLECTED: Sequence[tuple[Kind, Mapping[str, str]]] = (
     (EVENT, _warnings_about(DEPLOYMENT)),
     (EVENT, _warnings_about(REPLICA_SET)),
     (EVENT, _warnings_about(POD)),
+    (EVENT, _warnings_about(AUTOSCALER)),
 )
 _APPLIED = {DEPLOYMENT, SERVICE}
 """What the operator writes: there the managed fields tell drift."""
