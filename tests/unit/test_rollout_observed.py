@@ -148,6 +148,15 @@ def test_a_server_that_observes_is_deleted_at_once_and_its_workload_goes_on() ->
     story = observing(a_deployment(1), instances(1))
     story.see(at=21, server=None, workload=None, replica_sets=(), pods=())
     assert story.status == "deleted"
+    assert story.state.message == "the server is gone; the Deployment weather, which it only observed, is left alone"
+
+
+def test_of_a_server_that_observes_and_is_kept_by_a_finalizer_no_instance_is_said_to_go() -> None:
+    workload = a_deployment(2)
+    story = observing(workload, instances(2))
+    story.see(at=21, server=observer("weather", deleting(at(21)), of=workload))
+    assert story.status == "terminating"
+    assert story.state.message == "the server is being deleted; the Deployment weather, which it only observed, is left alone"
 
 
 def test_a_workload_of_none_is_stopped() -> None:

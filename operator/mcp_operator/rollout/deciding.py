@@ -25,7 +25,8 @@ class Verdict:
 def decide(observation: Observation, facts: Facts, course: Course, traced: Traced) -> Verdict:
     """Find the first status whose rule applies, in the order of `Status`."""
     return (
-        _ending(observation, facts)
+        _leaving(observation, facts)
+        or _ending(observation, facts)
         or _failing(facts, course, traced)
         or _pending(facts, traced)
         or _moving(facts, course, traced)
@@ -46,6 +47,16 @@ def _ending(observation: Observation, facts: Facts) -> Verdict | None:
             return Verdict(Status.STOPPED, "Suspended", "the server is suspended")
         return Verdict(Status.STOPPED, "ScaledToZero", "no instances are wanted")
     return None
+
+
+def _leaving(observation: Observation, facts: Facts) -> Verdict | None:
+    """A server that goes and leaves the workload that it observed: no instance goes with it."""
+    if observation.observes is None or not facts.going:
+        return None
+    left_alone = f"the {observation.observes}, which it only observed, is left alone"
+    if facts.gone:
+        return Verdict(Status.DELETED, "Deleted", f"the server is gone; {left_alone}")
+    return Verdict(Status.TERMINATING, "Terminating", f"the server is being deleted; {left_alone}")
 
 
 def _failing(facts: Facts, course: Course, traced: Traced) -> Verdict | None:

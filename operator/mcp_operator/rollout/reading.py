@@ -183,7 +183,7 @@ def _is_about(applied: Applied | None, generation: int) -> bool:
 
 
 def _missing(observation: Observation, workload: Workload | None) -> str | None:
-    if observation.observes is None or workload is not None:
+    if observation.observes is None or observation.server is None or workload is not None:
         return None
     what = f"spec.workloadRef names the {observation.observes} of this namespace, which"
     return f"{what} is being deleted" if observation.workload else f"{what} doesn't exist"
