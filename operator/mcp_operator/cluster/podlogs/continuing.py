@@ -144,17 +144,13 @@ def _after_plain(first: _First, text: str, *, indented: bool) -> _Stage | None:
     grave = first.level in _GRAVE
     if not indented and not grave and not text.startswith("goroutine "):
         return None
-    if grave and _RUBY_FRAME.match(text):
-        return _Stage.RUBY
-    match stage := _first_stage(text):
-        case _Stage.FRAMES:
+    match stage := _Stage.RUBY if _RUBY_FRAME.match(text) else _first_stage(text):
+        case _Stage.FRAMES | _Stage.RUBY:
             return stage if grave else None
         case _Stage.STACK:
             return stage if grave and _QUALIFIED.match(text) else None
         case _Stage.GOROUTINES:
             return stage if text.startswith("goroutine ") else None
-        case _Stage.PANICKED | _Stage.BACKTRACE | _Stage.RUBY:
-            return None
         case _:
             return stage if indented and level_of_text(text) is None else None
 
