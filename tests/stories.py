@@ -79,7 +79,7 @@ class Story:
         now = START + timedelta(seconds=at)
         if "deployment" in seen:
             seen["workload"] = seen.pop("deployment")
-        if "server" in seen:
+        if seen.get("server") is not None:
             seen["observes"] = observed_by(seen["server"])
         if seen.get("server") is not None and "applied" not in seen:
             seen["applied"] = applied(seen["server"], seen.get("workload") or self.observation.workload)

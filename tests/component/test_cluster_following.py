@@ -9,8 +9,8 @@ import pytest
 
 from mcp_operator.cluster.telling import Teller
 from mcp_operator.model.events import Event, ProgressPayload
+from tests.builders import autoscaler, having, kubernetes_event, mcpserver, waiting
 from tests.builders import condition as condition_of_pod
-from tests.builders import having, mcpserver, waiting
 from tests.component.fake_api import FakeApi, serving, until
 from tests.component.operating import Operator, apply_server, begin, condition, delete_server, operating, settle
 
@@ -49,6 +49,16 @@ async def test_the_life_of_a_server_is_told_in_order(api: FakeApi) -> None:
     assert list(dict.fromkeys(statuses)) == ["pending", "deploying", "running", "terminating", "deleted"]
     assert statuses.count("deleted") == 1
     assert [event["outcome"] for event in progress if event["outcome"]] == ["succeeded"]
+
+
+async def test_a_warning_about_an_autoscaler_is_told_with_its_server(api: FakeApi) -> None:
+    scaler = autoscaler("weather")
+    async with operating(api) as operator:
+        uid = await running_server(api, operator)
+        api.put("horizontalpodautoscalers", scaler)
+        api.put("events", kubernetes_event("FailedGetResourceMetric", "did not receive metrics", about=scaler))
+        told = await operator.tells("kubernetes", uid=uid)
+    assert (told["kind"], told["name"], told["reason"]) == ("HorizontalPodAutoscaler", "weather", "FailedGetResourceMetric")
 
 
 async def test_a_cause_is_told_with_its_instance(api: FakeApi) -> None:

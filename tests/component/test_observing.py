@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from mcp_operator.cluster import reflecting
 from tests.builders import (
     Object,
     counting,
@@ -124,4 +125,44 @@ async def test_what_is_not_read_yet_is_not_told_as_missing(api: FakeApi) -> None
         api.fail(500, plural="pods", watch=False, times=2)
         api.put("mcpservers", observer("maps"))
         await operator.tells("status", status="running")
+        assert [event["reason"] for event in await operator.told("status")] == ["Running"]
+
+
+async def test_of_a_kind_that_may_not_be_read_its_observers_say_so_and_nobody_else_waits(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(reflecting, "_REFUSAL_SECONDS", 0.0)
+    api.put("mcpservers", observer("front", of=someones_set(api)))
+    someones_deployment(api)
+    api.put("mcpservers", observer("maps"))
+    refusal = api.fail(403, "Forbidden", "statefulsets.apps is forbidden", plural="statefulsets", times=10_000)
+    rule = "{apiGroups: [apps], resources: [statefulsets], verbs: [list, watch]}"
+    async with operating(api) as operator:  # it becomes ready
+        assert (await operator.tells("status", server="default/maps"))["status"] == "running"
+        told = await operator.tells("status", server="default/front", status="pending", reason="TargetForbidden")
+        assert told["message"].endswith(rule)
+        await until(lambda: condition(api, "Ready", "front").get("reason") == "TargetForbidden")
+        assert rule in caplog.text
+        refusal.times = 0
+        await operator.tells("status", server="default/front", status="running")
+        assert not [event for event in await operator.told("progress", server="default/front") if event["outcome"]]
+
+
+async def test_a_permission_that_is_there_before_its_object_leads_to_a_missing_target(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reflecting, "_REFUSAL_SECONDS", 0.0)
+    refusal = api.fail(403, "Forbidden", "no", plural="statefulsets", times=10_000)
+    async with operating(api) as operator:
+        api.put("mcpservers", observer("front", of=statefulset("maps")))
+        await operator.tells("status", server="default/front", reason="TargetForbidden")
+        refusal.times = 0
+        await operator.tells("status", server="default/front", reason="TargetNotFound")
+
+
+async def test_what_an_api_server_refuses_only_while_it_starts_is_waited_for(api: FakeApi) -> None:
+    api.fail(403, "Forbidden", "not yet", plural="statefulsets", times=2)
+    api.put("mcpservers", observer("front", of=someones_set(api)))
+    async with operating(api) as operator:
+        await operator.tells("status", server="default/front", status="running")
         assert [event["reason"] for event in await operator.told("status")] == ["Running"]

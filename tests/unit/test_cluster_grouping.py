@@ -202,3 +202,26 @@ def test_an_autoscaler_of_something_else_of_the_same_name_is_none_of_the_server_
 
     assert families.take(AUTOSCALER, added(other)) == set()
     assert whole(families).autoscalers == ()
+
+
+def test_a_warning_about_an_autoscaler_belongs_to_the_server_that_it_scales() -> None:
+    families = Families()
+    families.take(MCP_SERVER, added(SERVER))
+    warning = kubernetes_event("FailedGetResourceMetric", "no metrics", about=autoscaler())
+    assert families.take(EVENT, added(warning)) == set(), "of what it scales nothing is known yet"
+    assert families.take(AUTOSCALER, added(autoscaler())) == {UID}
+    assert whole(families).warnings == (warning,)
+    assert families.take(EVENT, Change(old=warning, new=warning)) == {UID}
+
+    families.take(AUTOSCALER, removed(autoscaler()))
+    assert whole(families).warnings == ()
+    assert families.take(EVENT, removed(warning)) == set()
+
+
+def test_nothing_stays_behind_of_autoscalers_that_come_and_go() -> None:
+    families = Families()
+    warning = kubernetes_event("FailedGetResourceMetric", "no metrics", about=autoscaler())
+    for change in (added, removed):
+        families.take(AUTOSCALER, change(autoscaler()))
+        families.take(EVENT, change(warning))
+    assert {name: value for name, value in vars(families).items() if value} == {}

@@ -78,6 +78,7 @@ def test_several_servers_may_observe_one_workload_also_one_that_another_server_o
     assert all(whole(families, server).pods == (pod(),) for server in everyone)
 
     families.take(MCP_SERVER, removed(one))
+    assert whole(families, one["metadata"]["uid"]).observes is not None, "so that nobody takes the pods for going"
     assert families.take(POD, Change(old=pod(), new=pod())) == everyone - {one["metadata"]["uid"]}
     assert whole(families, one["metadata"]["uid"]).pods == ()
 

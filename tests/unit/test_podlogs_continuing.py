@@ -104,6 +104,41 @@ TRACES = {
 
          Node.js v22.11.0
     """,
+    "a Rust panic with its backtrace": """
+         thread 'main' panicked at src/main.rs:7:5:
+        +index out of bounds: the len is 3 but the index is 99
+        +stack backtrace:
+        +   0: rust_begin_unwind
+        +             at /rustc/07dca489/library/std/src/panicking.rs:645:5
+        +   1: weather::main
+        +note: Some details are omitted, run with `RUST_BACKTRACE=full` for a verbose backtrace.
+         listening on 8080
+    """,
+    "a Rust panic without one, and as older versions print it": """
+         thread 'tokio-runtime-worker' (17) panicked at src/main.rs:7:5:
+        +error: no answer
+        +note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
+         thread 'main' panicked at 'no answer', src/main.rs:7:5
+        +note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
+         thread 'main' panicked at src/main.rs:9:5:
+
+         nothing was said
+    """,
+    "a Ruby exception with its cause": """
+         /app/weather.rb:9:in `rescue in forecast': no answer (RuntimeError)
+        +\tfrom /app/weather.rb:6:in `forecast'
+        +\tfrom /app/weather.rb:12:in `<main>'
+        +/app/weather.rb:7:in 'Weather#forecast': no such city (KeyError)
+        +\tfrom /app/weather.rb:12:in `<main>'
+         Exiting
+    """,
+    "Ruby's logged exception": """
+         E, [2026-11-23T09:00:00.123456 #7] ERROR -- : no answer (RuntimeError)
+        +/app/weather.rb:7:in 'Weather#forecast'
+        +app/server.rb:12:in `block in <main>'
+         I, [2026-11-23T09:00:01.123456 #7]  INFO -- : trying again
+         app/server.rb:12:in `a line that tells of no trouble'
+    """,
     "details under a line": """
          WARN slow
         +    at src/main.rs:7

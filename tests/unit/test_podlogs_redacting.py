@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -40,6 +42,16 @@ REDACTED = [
     ("Server=db;Uid=sa;Pwd=hunter2;Timeout=5", "Server=db;Uid=sa;Pwd=…;Timeout=5"),
     ("{'user': 'bob', 'password': 'hunter2'}", "{'user': 'bob', 'password': '…'}"),
     ('sent {\\"password\\":\\"hunter2\\",\\"user\\":\\"bob\\"}', 'sent {\\"password\\":\\"…\\",\\"user\\":\\"bob\\"}'),
+    (r'sent {\"password\":\"hun\\\"ter2\",\"user\":\"bob\"}', r'sent {\"password\":\"…\",\"user\":\"bob\"}'),
+    (r'sent {\\\"password\\\":\\\"hunter2\\\",\\\"user\\\":7}', r'sent {\\\"password\\\":\\\"…\\\",\\\"user\\\":7}'),
+    (r"{'password': 'hun\'ter2', 'user': 'bob'}", "{'password': '…', 'user': 'bob'}"),
+    ("{b'password': b'hunter2'}", "{b'password': b'…'}"),
+    ("[(b'x-api-key', b'abcdef'), (b'accept', b'*/*')]", "[(b'x-api-key', b'…'), (b'accept', b'*/*')]"),
+    ("[['x-api-key', 'abc123'], ['accept', '*/*']]", "[['x-api-key', '…'], ['accept', '*/*']]"),
+    ("(b'cookie', b'session=abc; theme=dark')", "(b'cookie', b'…')"),
+    ("password=$(hunter2 user=bob", "password=… user=bob"),
+    ("password=${DB_PASSWORD:-hunter2}", "password=…"),
+    ("password=<hunter2>", "password=…"),
     ("password = hunter", "password = …"),
     ("password: hunter, user: bob", "password: …, user: bob"),
     ("passphrase => 'open sesame'", "passphrase => '…'"),
@@ -104,6 +116,8 @@ STAYS = [
     "next_page_token=5f4dcc3b5aa765d6",
     "Invalid password: must have eight letters",
     "password is not set",
+    "fields = ('password', 'username') or ['api_key', 'city']",
+    "password=$(DB_PASSWORD) password='<not set>'",
     "password=*** password=<hidden> password=${DB_PASSWORD} password= user=bob",
     f"password={MARK}",
     "PWD=/app OLDPWD=/",
@@ -204,6 +218,10 @@ HOSTILE = {
     "names without values": "password" * 8_000,
     "names with open quotes": 'password="' * 6_000,
     "names with escapes": 'password=\\"' * 5_000,
+    "names with deeper escapes": 'password=\\\\\\"' * 4_000,
+    "a name with backslashes": 'password="' + "\\" * 60_000,
+    "an open value with escapes": 'password=\\"' + "\\\\\\" * 20_000,
+    "pairs": "('password','" * 5_000,
     "names with spaces": "password = " * 6_000,
     "spaces": "password" + " " * 60_000,
     "urls": "://a:" * 12_000,
@@ -232,6 +250,43 @@ def test_a_line_made_to_take_time_takes_as_much_as_its_length_asks_for(line: str
     began = time.process_time()
     redact(line)
     assert time.process_time() - began < 5
+
+
+_PART = st.text("abcdefgxyzQ0123456789", min_size=6, max_size=12).map(lambda text: f"s3{text}")
+SECRETS = st.tuples(_PART, st.sampled_from(["", "'", '"', "\\", "\\'", '\\"', " ", "}", "$(", ",", "%"]), _PART)
+"""Two words with something between them that a rule might stop at."""
+FORMS = {
+    "a JSON line": lambda secret: json.dumps({"msg": "sent", "password": secret, "user": "bob"}),
+    "a JSON line without a message": lambda secret: json.dumps({"password": {"value": secret}}),
+    "JSON in a text": lambda secret: "sent " + json.dumps({"user": "bob", "api_key": secret}),
+    "JSON in a JSON line": lambda secret: json.dumps({"msg": json.dumps({"password": secret})}),
+    "JSON in JSON in a text": lambda secret: "sent " + json.dumps(json.dumps({"password": secret, "user": "bob"})),
+    "JSON three times in a text": lambda secret: "sent " + json.dumps(json.dumps(json.dumps({"password": secret}))),
+    "a dict of Python": lambda secret: f"sent {({'password': secret, 'user': 'bob'})!r}",
+    "a list in a dict of Python": lambda secret: f"sent {({'password': [secret]})!r}",
+    "a dict of bytes": lambda secret: f"sent {({b'password': secret.encode()})!r}",
+    "a tuple of bytes": lambda secret: f"headers {[(b'x-api-key', secret.encode()), (b'accept', b'*/*')]!r}",
+    "logfmt": lambda secret: f"level=info password={json.dumps(secret)} user=bob",
+    "a bearer token": lambda secret: f"Authorization: Bearer {quote(secret, safe='')}",
+    "basic credentials": lambda secret: f"(b'authorization', b'Basic {quote(secret, safe='')}')",
+    "a URL": lambda secret: f"postgres://bob:{quote(secret, safe='')}@db/weather",
+    "a query": lambda secret: f"GET /forecast?api_key={quote(secret, safe='')}&city=Berlin",
+    "an option": lambda secret: f"starting --db-password {quote(secret, safe='')} --port 8080",
+    "a variable": lambda secret: f"DB_PASSWORD={quote(secret, safe='')} DB_HOST=db",
+    "a cookie": lambda secret: f"(b'cookie', b'session={quote(secret, safe='')}')",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@given(secret=SECRETS)
+def test_a_secret_in_a_known_form_never_shows_whatever_it_consists_of(
+    form: Callable[[str], str], secret: tuple[str, str, str]
+) -> None:
+    line = form("".join(secret))
+    parsed = parse(line, LogFormat.AUTO, redacted=True)
+    shown = parsed.msg + json.dumps(parsed.fields)
+    assert secret[0] not in shown, line
+    assert secret[2] not in shown, line
 
 
 @given(st.text(), st.sampled_from(["password=", "token: ", "Bearer ", "://u:", "eyJ", '"api_key":"']), st.text())

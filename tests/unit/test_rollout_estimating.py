@@ -94,6 +94,8 @@ def test_the_pace_is_the_median_of_what_succeeded_undisturbed() -> None:
         record(20),
         record(90),
         record(900, failures=(FAILURE,)),
+        record(800, paused=True),
+        record(801, paused=True),
         record(1, outcome=Outcome.SUPERSEDED),
         record(5, outcome=None, ended_at=None, percent=40),
         record(7, kind=SCALE, before=1, desired=3),

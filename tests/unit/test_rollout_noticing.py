@@ -143,3 +143,25 @@ def test_text_of_a_warning_breaks_no_line_and_has_a_bound() -> None:
     assert event.payload.message.startswith("one two")
     assert event.payload.message.isprintable()
     assert len(event.payload.message) == 1024
+
+
+@pytest.mark.parametrize(
+    "times",
+    [("2026-11-23T09:00:20Z", "2026-11-23T09:00:20.500000Z"), ("2026-11-23T09:00:20.500000Z", "2026-11-23T09:00:21Z")],
+    ids=["a whole second is first", "a fraction is first"],
+)
+def test_warnings_are_told_in_the_order_of_their_times_however_fine_these_are(times: tuple[str, str]) -> None:
+    story = running()
+    first, then = (having("metadata.uid", f"event-{time}") for time in times)
+    seen = [
+        warning("First", first, having("lastTimestamp", times[0])),
+        warning("Then", then, having("lastTimestamp", None), having("eventTime", times[1])),
+    ]
+    story.see(at=30, warnings=tuple(reversed(seen)))
+    assert story.told == ["kubernetes First 1", "kubernetes Then 1"]
+
+
+def test_a_warning_without_a_time_is_told_too() -> None:
+    story = running()
+    story.see(at=20, warnings=(warning("Late"), warning("Timeless", uid("event-0"), having("lastTimestamp", None))))
+    assert story.told == ["kubernetes Timeless 1", "kubernetes Late 1"]

@@ -124,6 +124,37 @@ def test_a_missing_target_is_pending_and_after_a_while_somebody_has_to_look() ->
     assert story.told == ["rollout 0%", "rollout 100% succeeded", "status running"]
 
 
+def test_a_target_that_may_not_be_read_is_neither_missing_nor_stopped_and_says_what_is_needed() -> None:
+    story = Story()
+    said = "the operator may not list and watch statefulsets of namespace default"
+    story.see(at=0, server=observer(), forbidden=said)
+    assert (story.status, story.state.reason, story.state.message) == ("pending", "TargetForbidden", said)
+    assert condition_of(story, ConditionType.AVAILABLE) == ("Unknown", "TargetForbidden")
+    story.see(at=11)
+    assert (story.status, list(story.causes)) == ("failed", ["TargetForbidden"])
+    assert condition_of(story, ConditionType.STALLED) == ("True", "TargetForbidden")
+    story.see(at=12, forbidden=None, workload=a_deployment(1), replica_sets=(replicaset("weather-7d4b9"),), pods=instances(1))
+    assert (story.told, story.causes) == (["status running"], {}), "it ran all the time"
+
+
+def test_a_permission_that_is_taken_away_in_mid_rollout_ends_nothing() -> None:
+    story = observing(a_deployment(1), instances(1))
+    story.see(at=21, workload=a_deployment(2, generation(2), observed(2), counting(wanted=2, updated=1)))
+    operation = story.state.operation
+    story.restart()
+    story.see(at=22, forbidden="no", workload=None, replica_sets=(), pods=())
+    assert (story.status, story.state.operation) == ("pending", operation)
+    done = counting(wanted=2, updated=2, ready=2, available=2)
+    story.see(
+        at=30,
+        forbidden=None,
+        workload=a_deployment(2, generation(2), observed(2), done),
+        replica_sets=(replicaset("weather-7d4b9"),),
+        pods=instances(2),
+    )
+    assert story.told == ["scale 100% succeeded", "status running"]
+
+
 def test_a_target_that_is_deleted_is_told_and_ends_what_was_going_on() -> None:
     story = observing(a_deployment(1), instances(1))
     story.see(at=21, workload=a_deployment(2, generation(2)))
@@ -148,6 +179,15 @@ def test_a_server_that_observes_is_deleted_at_once_and_its_workload_goes_on() ->
     story = observing(a_deployment(1), instances(1))
     story.see(at=21, server=None, workload=None, replica_sets=(), pods=())
     assert story.status == "deleted"
+    assert story.state.message == "the server is gone; the Deployment weather, which it only observed, is left alone"
+
+
+def test_of_a_server_that_observes_and_is_kept_by_a_finalizer_no_instance_is_said_to_go() -> None:
+    workload = a_deployment(2)
+    story = observing(workload, instances(2))
+    story.see(at=21, server=observer("weather", deleting(at(21)), of=workload))
+    assert story.status == "terminating"
+    assert story.state.message == "the server is being deleted; the Deployment weather, which it only observed, is left alone"
 
 
 def test_a_workload_of_none_is_stopped() -> None:

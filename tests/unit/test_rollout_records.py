@@ -111,6 +111,23 @@ def finish(story: Recorded, *, at_: float = 106) -> None:
     )
 
 
+@pytest.mark.parametrize("restarts", [False, True], ids=["one operator", "restarted after it"])
+def test_a_rollout_that_somebody_paused_is_recorded_as_such(restarts: bool) -> None:
+    story = rolled()
+    paused = workload(2, wanted=1, updated=0, image=NEW_IMAGE, total=1)
+    paused["spec"]["paused"] = True
+    story.see(at=103, deployment=paused)
+    story.see(at=900, deployment=workload(2, wanted=1, updated=0, image=NEW_IMAGE, total=1))
+    record = story.records[-1]
+    assert record.paused
+    if restarts:
+        story.restart()
+    finish(story, at_=906)
+    draft = story.drafts[record.id]
+    assert record_of(continued(draft, record) if restarts else draft).paused
+    assert [each.paused for each in story.records if each.id != record.id] == [False] * (not restarts)
+
+
 def test_a_rollout_is_recorded_from_its_start_to_its_end() -> None:
     story = rolled()
     open_record = story.records[-1]

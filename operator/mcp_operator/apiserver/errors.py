@@ -67,6 +67,11 @@ class ApiError(Exception):
         return self.status == 401
 
     @property
+    def forbidden(self) -> bool:
+        """The operator's rights don't reach so far (or, right after an API server's start, aren't known to it yet)."""
+        return self.status == 403
+
+    @property
     def in_going_namespace(self) -> bool:
         """Nothing new may be made in the namespace, because it is being deleted (admission plugin NamespaceLifecycle)."""
         return self.status == 403 and any(cause.field == "metadata.namespace" for cause in self.causes)

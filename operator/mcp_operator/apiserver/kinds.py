@@ -29,6 +29,11 @@ class Kind:
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def group(self) -> str:
+        """The API group; empty for the core."""
+        return self.api_version.rpartition("/")[0]
+
     def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
         """The URL path of one object, or of the collection: of one namespace, or (None) of the cluster."""
         parts = ["/api" if "/" not in self.api_version else "/apis", self.api_version]

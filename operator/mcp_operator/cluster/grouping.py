@@ -2,10 +2,10 @@
 
 Every object has one root, the Deployment, StatefulSet or Service that it is or that owns it: a Deployment owns its ReplicaSets,
 they their pods, a StatefulSet its pods; a Kubernetes Event belongs to what it is about. A server's roots are those that it owns,
-or the workload that it names, which several servers may. Watches of different kinds run at different speeds, so a pod may come
-before its ReplicaSet; and when a server is deleted, owners go before what they own: then a member stays with the root that it was
-seen with. `observing` and `reconciling` read families; a family is named by the server's UID and outlives the server's object
-until it is forgotten.
+or the workload that it names, which several servers may. Autoscalers are found by what they scale. Watches of different kinds run
+at different speeds, so a pod may come before its ReplicaSet; and when a server is deleted, owners go before what they own: then a
+member stays with the root that it was seen with. `observing` and `reconciling` read families; a family is named by the server's
+UID and outlives the server's object until it is forgotten.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Family:
     server: Object | None
     """None once the MCPServer is deleted."""
     observes: WorkloadRef | None
-    """What the server names instead of an image."""
+    """What the server names instead of an image, or last named."""
     workload: Object | None
     """The server's own Deployment, or the workload that it names."""
     replica_sets: tuple[Object, ...]
@@ -83,6 +83,8 @@ class Families:
         """The same from the owner's side."""
         self._references: dict[str, WorkloadRef] = {}
         """What servers name, by the servers' UIDs."""
+        self._last_references: dict[str, WorkloadRef] = {}
+        """What deleted servers named; nothing of it is theirs any more."""
         self._observers: dict[tuple[Kind, ServerName], set[str]] = defaultdict(set)
         """The same from the side of what is named."""
         self._observed: dict[str, str] = {}
@@ -95,6 +97,8 @@ class Families:
         """Kubernetes Events by what they are about."""
         self._autoscalers: dict[tuple[Kind, ServerName], dict[str, Object]] = defaultdict(dict)
         """HorizontalPodAutoscalers by what they scale."""
+        self._scaled: dict[str, tuple[Kind, ServerName]] = {}
+        """What each of them scales."""
 
     def take(self, kind: Kind, change: Change) -> set[str]:
         """Bring the families up to date with one change.
@@ -131,17 +135,18 @@ class Families:
         workloads = [member.object for member in members if member.kind is kind and name_of(member.object) == workload]
         scaled = (MCP_SERVER, name) if reference is None else (kind, workload)
         server = self._servers.get(uid)
-        subjects = [member.object for member in members] + ([server] if server is not None else [])
+        autoscalers = tuple(self._autoscalers.get(scaled, {}).values())
+        subjects = (*(member.object for member in members), *autoscalers, *([server] if server is not None else []))
         return Family(
             uid=uid,
             name=name,
             server=server,
-            observes=reference,
+            observes=reference or self._last_references.get(uid),
             workload=workloads[0] if workloads else None,
             replica_sets=tuple(member.object for member in members if member.kind is REPLICA_SET),
             pods=tuple(member.object for member in members if member.kind is POD),
             warnings=tuple(warning for subject in subjects for warning in self._warnings.get(uid_of(subject), {}).values()),
-            autoscalers=tuple(self._autoscalers.get(scaled, {}).values()),
+            autoscalers=autoscalers,
         )
 
     def servers(self) -> set[str]:
@@ -172,6 +177,7 @@ class Families:
     def forget(self, uid: str) -> None:
         """Drop a family whose server is deleted and which has no members left."""
         self._names.pop(uid, None)
+        self._last_references.pop(uid, None)
         if labels := self._labels.pop(uid, NO_LABELS):
             self._last_labels[uid] = labels
             if len(self._last_labels) > _REMEMBERED:
@@ -190,6 +196,8 @@ class Families:
             self._labels[uid] = labels_of(change.object)
         if change.new is None:
             self._servers.pop(uid, None)
+            if (reference := self._references.get(uid)) is not None:
+                self._last_references[uid] = reference
         else:
             self._servers[uid] = change.new
             self._names[uid] = name_of(change.new)
@@ -227,6 +235,8 @@ class Families:
             self._warnings[subject].pop(uid_of(change.object), None)
             if not self._warnings[subject]:
                 del self._warnings[subject]
+        if (place := self._scaled.get(subject)) is not None:
+            return set(self._scaled_by(place))
         member = self._members.get(subject)
         return self._concerned(member.root) if member is not None else set()
 
@@ -237,8 +247,10 @@ class Families:
             self._autoscalers[before].pop(uid, None)
             if not self._autoscalers[before]:
                 del self._autoscalers[before]
+        self._scaled.pop(uid, None)
         if now is not None and change.new is not None:
             self._autoscalers[now][uid] = change.new
+            self._scaled[uid] = now
         return {server for place in (before, now) if place is not None for server in self._scaled_by(place)}
 
     def _scaled_by(self, place: tuple[Kind, ServerName]) -> Set[str]:

@@ -43,6 +43,7 @@ class Observer:
         applied: what the last reconciliation of a server came to, by UID.
         paces: how fast a server's earlier operations went, by its UID.
         is_known: whether all is reflected that an MCPServer may speak of; one for which it isn't waits for `changed`.
+        forbidden: what of it the operator may not read, as a sentence.
         on_deleted: called with the UID once nothing is left of a server.
     """
 
@@ -58,6 +59,7 @@ class Observer:
         crashes: CrashReader,
         applied: Mapping[str, Applied],
         is_known: Callable[[Object], bool],
+        forbidden: Callable[[Object], str | None],
         metrics: ClusterMetrics,
         on_deleted: Callable[[str], None],
     ) -> None:
@@ -70,6 +72,7 @@ class Observer:
         self._crashes = crashes
         self._applied = applied
         self._is_known = is_known
+        self._forbidden = forbidden
         self._metrics = metrics
         self._on_deleted = on_deleted
         self._states: dict[str, State] = {}
@@ -153,6 +156,7 @@ class Observer:
             server=family.server,
             labels=self._families.labels(family.uid),
             observes=family.observes,
+            forbidden=self._forbidden(family.server) if family.server is not None else None,
             workload=family.workload,
             replica_sets=family.replica_sets,
             pods=family.pods,

@@ -32,6 +32,8 @@ _SILENCE_SECONDS = 75.0
 _LONGEST_BACKOFF = 2.0
 _STEADY_SECONDS = 1.0
 """A watch that lasted this long has worked."""
+_REFUSAL_SECONDS = 3.0
+"""An API server that has just started refuses what it will allow a moment later."""
 
 
 _UNREAD_OF_POD = (
@@ -89,6 +91,7 @@ class Reflector:
 
     Args:
         on_change: called at once for each change, in order; must not block.
+        on_permission: called when `forbidden` has changed.
         trim: what of an object is kept.
         silence: seconds without a byte after which a watch counts as dead.
     """
@@ -101,6 +104,7 @@ class Reflector:
         *,
         on_change: Callable[[Change], None],
         metrics: ClusterMetrics,
+        on_permission: Callable[[], None] = lambda: None,
         selectors: Mapping[str, str] | None = None,
         trim: Callable[[dict[str, Any]], Object] = without_managed_fields,
         silence: float = _SILENCE_SECONDS,
@@ -109,9 +113,13 @@ class Reflector:
         self.namespace = namespace
         self.synced = asyncio.Event()
         """Set once the first list is complete; from then on there is a state to speak from, however old."""
+        self.forbidden = False
+        """Whether the API server lastingly refuses the operator to read this collection."""
         self._api = api
         self._selectors = dict(selectors or {})
         self._on_change = on_change
+        self._on_permission = on_permission
+        self._refused_since: float | None = None
         self._metrics = metrics
         self._silence = silence
         self._reflection = Reflection(trim=trim)
@@ -149,7 +157,22 @@ class Reflector:
                 self._metrics.relists.labels(kind=self.kind.name, reason=error.reason).inc()
                 if not error.expired:
                     self._outage.fails(error)
+                if error.forbidden:
+                    self._is_refused()
             await asyncio.sleep(backoff.next())
+
+    def _is_refused(self) -> None:
+        now = time.monotonic()
+        self._refused_since = now if self._refused_since is None else self._refused_since
+        if not self.forbidden and now - self._refused_since >= _REFUSAL_SECONDS:
+            self.forbidden = True
+            self._on_permission()
+
+    def _is_allowed(self) -> None:
+        self._refused_since = None
+        if self.forbidden:
+            self.forbidden = False
+            self._on_permission()
 
     async def _list(self) -> None:
         self._reflection.start_list()
@@ -177,6 +200,7 @@ class Reflector:
         ) as chunks:
             started = self._heard = time.monotonic()
             self._outage.works()
+            self._is_allowed()
             try:
                 await self._read(chunks)
             finally:

@@ -69,6 +69,7 @@ _REFLECTED: Sequence[tuple[Kind, Mapping[str, str]]] = (
     (EVENT, _warnings_about(DEPLOYMENT)),
     (EVENT, _warnings_about(REPLICA_SET)),
     (EVENT, _warnings_about(POD)),
+    (EVENT, _warnings_about(AUTOSCALER)),
 )
 _APPLIED = {DEPLOYMENT, SERVICE}
 """What the operator writes: there the managed fields tell drift."""
@@ -121,8 +122,9 @@ class Cluster:
         self._crashes = CrashReader(self._api, self._families, teller=teller, metrics=metrics)
         applied: dict[str, Applied] = {}
         self._targets = Targets(
-            make=lambda namespace: [
-                self._reflector(kind, namespace, selectors, ours=False, metrics=metrics) for kind, selectors in REFLECTED
+            make=lambda namespace, on_permission: [
+                self._reflector(kind, namespace, selectors, ours=False, metrics=metrics, on_permission=on_permission)
+                for kind, selectors in REFLECTED
             ],
             on_change=partial(self._take, ours=False),
             on_synced=self._look_at,
@@ -138,6 +140,7 @@ class Cluster:
             crashes=self._crashes,
             applied=applied,
             is_known=self._targets.known,
+            forbidden=self._targets.forbidden,
             metrics=metrics,
             on_deleted=self._reporter.forget,
         )
@@ -173,7 +176,14 @@ class Cluster:
         metrics.watch_silence(self._silence)
 
     def _reflector(
-        self, kind: Kind, namespace: str | None, selectors: Mapping[str, str], *, ours: bool, metrics: ClusterMetrics
+        self,
+        kind: Kind,
+        namespace: str | None,
+        selectors: Mapping[str, str],
+        *,
+        ours: bool,
+        metrics: ClusterMetrics,
+        on_permission: Callable[[], None] = lambda: None,
     ) -> Reflector:
         return Reflector(
             self._api,
@@ -182,6 +192,7 @@ class Cluster:
             selectors=selectors,
             trim=_trim(kind, ours=ours),
             on_change=partial(self._take, kind, ours=ours),
+            on_permission=on_permission,
             metrics=metrics,
         )
 

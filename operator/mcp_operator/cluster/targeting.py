@@ -2,7 +2,8 @@
 
 The operator's own objects have its label and are reflected in the whole cluster. What `spec.workloadRef` names may have any
 labels, so in each namespace where a server has one, all other workloads and their pods are reflected as well, by watches of that
-namespace that end with its last such server. `running` starts it and passes changes on.
+namespace that end with its last such server. What the operator may not read holds up nothing: those servers alone that observe it
+can't be told of, and say so. `running` starts it and passes changes on.
 
 Two watches of one kind that divide objects by a label may both tell of one object when its label changes, in either order.
 `Joint` makes one story of them.
@@ -11,15 +12,18 @@ Two watches of one kind that divide objects by a label may both tell of one obje
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from mcp_operator.apiserver.kinds import DEPLOYMENT, EVENT, NOT_OURS, POD, REPLICA_SET, STATEFUL_SET, Kind
 from mcp_operator.cluster.objects import observed_by, uid_of, version_of
 from mcp_operator.cluster.reflecting import Reflector
 from mcp_operator.cluster.watching import Change
 from mcp_operator.model.base import Object
+from mcp_operator.model.workload_ref import WorkloadKind
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +36,11 @@ REFLECTED: Sequence[tuple[Kind, Mapping[str, str]]] = (
     (EVENT, {"fieldSelector": f"type=Warning,involvedObject.kind={STATEFUL_SET.name}"}),
 )
 """What is reflected of a namespace. A StatefulSet is never ours; Kubernetes Events about the other kinds are reflected anyway."""
+_NEEDED: Mapping[WorkloadKind, Sequence[Kind]] = {
+    WorkloadKind.DEPLOYMENT: (DEPLOYMENT, REPLICA_SET, POD),
+    WorkloadKind.STATEFUL_SET: (STATEFUL_SET, POD),
+}
+"""Without which nothing true can be said about a workload of this kind."""
 
 
 class Joint:
@@ -64,22 +73,31 @@ class _Namespace:
     task: asyncio.Task[None]
     servers: set[str] = field(default_factory=set)
     """Servers that observe a workload there."""
-    synced: bool = False
+
+    @property
+    def synced(self) -> bool:
+        """Whether all of it is known, as far as the operator may read it."""
+        return all(each.synced.is_set() or each.forbidden for each in self.reflectors)
+
+    @property
+    def forbidden(self) -> Sequence[Kind]:
+        """What the operator may not read."""
+        return [each.kind for each in self.reflectors if each.forbidden]
 
 
 class Targets:
     """Reflects the namespaces in which servers observe workloads.
 
     Args:
-        make: makes the reflectors of a namespace.
+        make: makes the reflectors of a namespace, which call a function when a permission comes or goes.
         on_change: takes what a reflector held when it ends, as deletions.
-        on_synced: called with each server's UID once all of its namespace is known.
+        on_synced: called with each server's UID once all of its namespace is known, and when a permission there comes or goes.
     """
 
     def __init__(
         self,
         *,
-        make: Callable[[str], Sequence[Reflector]],
+        make: Callable[[str, Callable[[], None]], Sequence[Reflector]],
         on_change: Callable[[Kind, Change], None],
         on_synced: Callable[[str], None],
     ) -> None:
@@ -108,6 +126,15 @@ class Targets:
         namespace = self._namespaces.get(server["metadata"]["namespace"])
         return namespace is not None and namespace.synced
 
+    def forbidden(self, server: Object) -> str | None:
+        """What the operator may not read of what the server observes, as a sentence with the rule that would allow it."""
+        reference, name = observed_by(server), server["metadata"]["namespace"]
+        namespace = self._namespaces.get(name)
+        if reference is None or namespace is None:
+            return None
+        kinds = [kind for kind in _NEEDED[reference.kind] if kind in namespace.forbidden]
+        return _refusal(kinds, name) if kinds else None
+
     async def settled(self) -> None:
         """Wait until every server's namespace is known."""
         async with self._settled:
@@ -126,7 +153,7 @@ class Targets:
                 self._changed.clear()
                 wanted = set(self._servers.values())
                 for name in wanted - self._namespaces.keys():
-                    reflectors = self._make(name)
+                    reflectors = self._make(name, partial(self._permission_changed, name))
                     task = tasks.create_task(self._reflect(name, reflectors), name=f"reflecting workloads of {name}")
                     self._namespaces[name] = _Namespace(reflectors, task)
                     logger.info("An MCPServer of namespace %s observes a workload: following the workloads there.", name)
@@ -142,10 +169,19 @@ class Targets:
         async with asyncio.TaskGroup() as tasks:
             for reflector in reflectors:
                 tasks.create_task(reflector.run(), name=f"reflecting {reflector}")
-            for reflector in reflectors:
-                await reflector.synced.wait()
-            self._namespaces[name].synced = True
-            await self._tell_newcomers()
+                tasks.create_task(self._await(reflector), name=f"waiting for {reflector}")
+
+    async def _await(self, reflector: Reflector) -> None:
+        await reflector.synced.wait()
+        self._changed.set()
+
+    def _permission_changed(self, name: str) -> None:
+        namespace = self._namespaces[name]
+        if namespace.forbidden:
+            logger.warning("Servers of namespace %s can't observe all: %s.", name, _refusal(namespace.forbidden, name))
+        for uid in namespace.servers:
+            self._on_synced(uid)
+        self._changed.set()
 
     async def _tell_newcomers(self) -> None:
         """Tell of the servers of namespaces that are known, of each once."""
@@ -164,3 +200,11 @@ class Targets:
         for reflector in namespace.reflectors:
             for body in tuple(reflector.held.values()):
                 self._on_change(reflector.kind, Change(old=body, new=None))
+
+
+def _refusal(kinds: Sequence[Kind], namespace: str) -> str:
+    resources = ", ".join(kind.plural for kind in kinds)
+    rules = ", ".join(
+        f"{{apiGroups: [{kind.group or json.dumps('')}], resources: [{kind.plural}], verbs: [list, watch]}}" for kind in kinds
+    )
+    return f"the operator may not list and watch {resources} of namespace {namespace}: add to the rules of its role: {rules}"

@@ -169,6 +169,8 @@ class RolloutRecord(_Kept):
     """The causes that were active while it was open, the oldest first, at most 8."""
     failures_omitted: Count = 0
     """How many more causes there were."""
+    paused: bool = False
+    """Whether its way on was for a time in somebody's hands (paused, or waiting for deletions), who made it last."""
 
 
 class NamedRecord(RolloutRecord):

@@ -13,7 +13,7 @@ from mcp_operator.model.statuses import Condition, ConditionType, MCPServerStatu
 from mcp_operator.model.workload_ref import WorkloadRef
 from mcp_operator.rollout.deciding import Verdict
 from mcp_operator.rollout.observation import Applied
-from mcp_operator.rollout.reading import Facts
+from mcp_operator.rollout.reading import TARGET_FORBIDDEN, Facts
 from mcp_operator.rollout.state import State
 from mcp_operator.rollout.wording import instances, tidy, word_of
 
@@ -125,6 +125,8 @@ def _available(made: _Maker, facts: Facts, *, stopped: bool) -> Condition:
         return made(kind, True, "Stopped", "no instances are wanted")
     if facts.missing:
         return made(kind, False, "TargetNotFound", facts.missing)
+    if facts.forbidden:
+        return made(kind, None, TARGET_FORBIDDEN, facts.forbidden)
     message = f"{counts.available} of {instances(counts.desired)} available"
     enough = counts.available >= counts.desired - (facts.workload.max_unavailable if facts.workload else 0)
     return made(kind, enough, "MinimumReplicasAvailable" if enough else "MinimumReplicasUnavailable", message)

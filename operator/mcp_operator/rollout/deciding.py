@@ -7,7 +7,7 @@ from mcp_operator.model.operations import OperationKind
 from mcp_operator.model.statuses import Status
 from mcp_operator.rollout.observation import Observation
 from mcp_operator.rollout.progressing import Course
-from mcp_operator.rollout.reading import Facts
+from mcp_operator.rollout.reading import TARGET_FORBIDDEN, Facts
 from mcp_operator.rollout.tracing import Traced
 from mcp_operator.rollout.wording import instances
 
@@ -25,7 +25,8 @@ class Verdict:
 def decide(observation: Observation, facts: Facts, course: Course, traced: Traced) -> Verdict:
     """Find the first status whose rule applies, in the order of `Status`."""
     return (
-        _ending(observation, facts)
+        _leaving(observation, facts)
+        or _ending(observation, facts)
         or _failing(facts, course, traced)
         or _pending(facts, traced)
         or _moving(facts, course, traced)
@@ -41,16 +42,26 @@ def _ending(observation: Observation, facts: Facts) -> Verdict | None:
         return Verdict(Status.DELETED, "Deleted", "the server and its last instance are gone")
     if facts.going:
         return Verdict(Status.TERMINATING, "Terminating", f"the server is deleted; {instances(len(observation.pods))} left")
-    if not facts.wanted and not facts.instances and not facts.missing:
+    if not facts.wanted and not facts.instances and not facts.missing and not facts.forbidden:
         if facts.suspended:
             return Verdict(Status.STOPPED, "Suspended", "the server is suspended")
         return Verdict(Status.STOPPED, "ScaledToZero", "no instances are wanted")
     return None
 
 
+def _leaving(observation: Observation, facts: Facts) -> Verdict | None:
+    """A server that goes and leaves the workload that it observed: no instance goes with it."""
+    if observation.observes is None or not facts.going:
+        return None
+    left_alone = f"the {observation.observes}, which it only observed, is left alone"
+    if facts.gone:
+        return Verdict(Status.DELETED, "Deleted", f"the server is gone; {left_alone}")
+    return Verdict(Status.TERMINATING, "Terminating", f"the server is being deleted; {left_alone}")
+
+
 def _failing(facts: Facts, course: Course, traced: Traced) -> Verdict | None:
     """An operation that can't end by itself, be it that it can't even begin."""
-    if course.operation is None and facts.refusal is None and not facts.missing:
+    if course.operation is None and facts.refusal is None and not facts.missing and not facts.forbidden:
         return None
     cause = next((active.cause for active in traced.active if active.blocking), None)
     return Verdict(Status.FAILED, cause.reason, cause.message) if cause else None
@@ -59,6 +70,8 @@ def _failing(facts: Facts, course: Course, traced: Traced) -> Verdict | None:
 def _pending(facts: Facts, traced: Traced) -> Verdict | None:
     if facts.missing:
         return Verdict(Status.PENDING, "TargetNotFound", facts.missing)
+    if facts.forbidden:
+        return Verdict(Status.PENDING, TARGET_FORBIDDEN, facts.forbidden)
     if facts.observed:
         return None
     if facts.target is None and not facts.reconciled:

@@ -1,10 +1,10 @@
 """How long an open operation will still take, judged by how long the server's earlier ones took.
 
-Only operations of the same shape that succeeded without any cause are looked at. From them come two figures: the seconds that the
-operation took per instance (which tell how many instances go at a time), and the seconds that one instance took to each step.
-What is left of an instance is the sum of the steps that it has yet to take, less the time that it has spent on the next one. All
-that is left, in whole instances, times the seconds per instance is the estimate; it is never less than what the slowest instance
-that is under way has left.
+Only operations of the same shape that succeeded without any cause and without a pause are looked at. From them come two
+figures: the seconds that the operation took per instance (which tell how many instances go at a time), and the seconds that one
+instance took to each step. What is left of an instance is the sum of the steps that it has yet to take, less the time that it
+has spent on the next one. All that is left, in whole instances, times the seconds per instance is the estimate; it is never
+less than what the slowest instance that is under way has left.
 """
 
 import math
@@ -74,7 +74,8 @@ def paces_of(records: Iterable[RolloutRecord]) -> Paces:
     """How fast a server's operations went, by their shape: the medians of those that succeeded undisturbed."""
     groups: dict[Shape, list[RolloutRecord]] = defaultdict(list)
     for record in records:
-        if record.outcome is Outcome.SUCCEEDED and record.ended_at is not None and not record.failures:
+        undisturbed = not (record.failures or record.paused)
+        if record.outcome is Outcome.SUCCEEDED and record.ended_at is not None and undisturbed:
             groups[shape_of(record.kind, before=record.before, desired=record.desired)].append(record)
     return {shape: pace for shape, group in groups.items() if (pace := _pace(shape, group)) is not None}
 

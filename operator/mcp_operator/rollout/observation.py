@@ -43,6 +43,8 @@ class Observation:
     """The MCPServer's; the last ones, once its object is gone."""
     observes: WorkloadRef | None = None
     """What the MCPServer names instead of an image; None where it has a Deployment of its own."""
+    forbidden: str | None = None
+    """What of the workload that it names the operator may not read, as a sentence; None where it may read all."""
     workload: Object | None = None
     """The server's own Deployment, or the workload that it names."""
     replica_sets: tuple[Object, ...] = ()

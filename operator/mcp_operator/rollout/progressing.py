@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from mcp_operator.model.operations import InstanceStep, Operation, OperationKind, Outcome, Target
 from mcp_operator.model.workload_ref import WorkloadKind
 from mcp_operator.rollout.instances import Instance, parse_time
-from mcp_operator.rollout.reading import Facts, is_done
+from mcp_operator.rollout.reading import TARGET_FORBIDDEN, Facts, is_done
 from mcp_operator.rollout.state import Ended, State
 from mcp_operator.rollout.workloads import Workload
 
@@ -44,7 +44,8 @@ def advance(facts: Facts, previous: State | None) -> Course:
     if facts.going or facts.missing:
         return _close(course, Outcome.CANCELLED)
     if facts.target is not None and facts.workload is not None:
-        if previous is None and (is_done(facts.workload, facts.target, facts.counts) or _came_late(facts, facts.workload)):
+        settled = is_done(facts.workload, facts.target, facts.counts) or _came_late(facts, facts.workload)
+        if settled and _is_first_sight(previous):
             return Course(target=facts.target)  # The first sight of a server that is as it should be: nothing has happened.
         course = _redirect(course, facts.target, facts.workload, facts)
     course = _measure(course, facts, was_paused=previous is not None and previous.paused)
@@ -139,6 +140,11 @@ def _whole_work(kind: OperationKind, before: Target | None, target: Target, fact
 
 def _work_left(facts: Facts, target: Target) -> int:
     return work_left(facts.instances, revision=facts.revision, desired=target.desired, kept=facts.kept)
+
+
+def _is_first_sight(previous: State | None) -> bool:
+    """Whether nothing was known of the workload, and not because there was none."""
+    return previous is None or (previous.target is None and previous.reason == TARGET_FORBIDDEN)
 
 
 def _came_late(facts: Facts, workload: Workload) -> bool:

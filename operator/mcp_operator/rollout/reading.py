@@ -10,6 +10,7 @@ from mcp_operator.model.workload_ref import WorkloadKind
 from mcp_operator.rollout.instances import Instance, read_instances
 from mcp_operator.rollout.observation import Applied, Observation
 from mcp_operator.rollout.state import Counts, State
+from mcp_operator.rollout.wording import tidy
 from mcp_operator.rollout.workloads import (
     DEFAULT_DEADLINE_SECONDS,
     Workload,
@@ -18,6 +19,9 @@ from mcp_operator.rollout.workloads import (
     read_stateful_set,
     revision_of_deployment,
 )
+
+TARGET_FORBIDDEN = "TargetForbidden"
+"""The reason of a server whose workload the operator may not read."""
 
 _READY = frozenset({InstanceStep.READY, InstanceStep.AVAILABLE})
 
@@ -36,6 +40,8 @@ class Facts:
     suspended: bool
     missing: str | None
     """The workload that the MCPServer names, if there is none, and what became of it, as a sentence."""
+    forbidden: str | None
+    """What the operator may not read of that workload, so that nothing is known of it, as a sentence."""
     wanted: int
     """Instances that the MCPServer asks for: 0 while it is suspended; of an observed workload those that it asks for itself."""
     workload: Workload | None
@@ -108,6 +114,7 @@ def read(observation: Observation, previous: State | None) -> Facts:
         going=server is None or bool(server["metadata"].get("deletionTimestamp")),
         suspended=suspended,
         missing=_missing(observation, workload),
+        forbidden=tidy(observation.forbidden) if observation.forbidden else None,
         wanted=wanted,
         workload=workload,
         target=Target(template=workload.template, desired=wanted)
@@ -183,7 +190,7 @@ def _is_about(applied: Applied | None, generation: int) -> bool:
 
 
 def _missing(observation: Observation, workload: Workload | None) -> str | None:
-    if observation.observes is None or workload is not None:
+    if observation.observes is None or observation.server is None or observation.forbidden or workload is not None:
         return None
     what = f"spec.workloadRef names the {observation.observes} of this namespace, which"
     return f"{what} is being deleted" if observation.workload else f"{what} doesn't exist"

@@ -68,6 +68,8 @@ class Draft:
     """By the pod's name."""
     failures: Mapping[str, Failure] = field(default_factory=dict)
     """By the cause's id, the oldest first."""
+    paused: bool = False
+    """Whether it was seen to stand still in somebody's hands."""
 
 
 def note(drafts: Mapping[str, Draft], previous: State | None, current: State, *, now: datetime) -> Sequence[Draft]:
@@ -92,7 +94,8 @@ def _noted(drafts: Mapping[str, Draft], previous: State | None, current: State, 
     if opened is not None:
         desired = current.target.desired if current.target is not None else current.counts.desired
         draft = drafts.get(opened.id) or _begin(previous, current, opened, desired)
-        draft = replace(draft, operation=opened, desired=desired, revision=current.revision or draft.revision)
+        revision, paused = current.revision or draft.revision, draft.paused or current.paused
+        draft = replace(draft, operation=opened, desired=desired, revision=revision, paused=paused)
         draft = _with_instances(draft, current.timings)
         yield _with_failures(draft, (active.cause for active in current.causes), current.recovered, now)
 
@@ -112,6 +115,7 @@ def continued(draft: Draft, record: RolloutRecord) -> Draft:
         instances=instances,
         failures=failures,
         revision=draft.revision or record.revision,
+        paused=draft.paused or record.paused,
     )
 
 
@@ -229,6 +233,7 @@ def _record(draft: Draft, slowest_first: Sequence[tuple[str, Noted]], shown: int
         others=_others(rest) if rest else None,
         failures=failures[:MOST_FAILURES],
         failures_omitted=len(failures[MOST_FAILURES:]),
+        paused=draft.paused,
     )
 
 

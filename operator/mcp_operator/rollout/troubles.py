@@ -21,7 +21,7 @@ from mcp_operator.rollout.losing import Loss, losses
 from mcp_operator.rollout.observation import Applied, Observation
 from mcp_operator.rollout.probing import FailedProbe, failing, gated, killed_by
 from mcp_operator.rollout.progressing import overdue_at
-from mcp_operator.rollout.reading import Facts
+from mcp_operator.rollout.reading import TARGET_FORBIDDEN, Facts
 from mcp_operator.rollout.warned import in_order, message_of, newest, seen_at, subject_of
 from mcp_operator.rollout.wording import tidy, word_of
 from mcp_operator.rollout.workloads import digest
@@ -92,6 +92,8 @@ def find_troubles(observation: Observation, facts: Facts, operation: Operation |
     refusals: tuple[Trouble, ...] = (_refusal(facts.refusal),) if facts.refusal else ()
     if facts.missing:
         refusals += (Trouble(reason="TargetNotFound", message=tidy(facts.missing), urgency=Urgency.LASTS),)
+    if facts.forbidden:
+        return (*refusals, Trouble(reason=TARGET_FORBIDDEN, message=facts.forbidden, urgency=Urgency.LASTS))
     if not facts.wanted:
         return refusals
     of_instances = tuple(

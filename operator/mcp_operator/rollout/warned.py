@@ -5,7 +5,7 @@
 
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from mcp_operator.model.base import Object
 from mcp_operator.rollout.instances import parse_time
@@ -13,6 +13,7 @@ from mcp_operator.rollout.wording import tidy
 
 _COMBINED = "(combined from similar events): "
 """What Kubernetes puts in front of a message when it counts several that differ as one."""
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _CONTAINER = re.compile(r"spec\.(?:initContainers|containers|ephemeralContainers)\{(.*)\}")
 
 
@@ -40,7 +41,8 @@ def count_of(warning: Object) -> int:
 
 def seen_at(warning: Object) -> datetime | None:
     """When it was last seen, in whole seconds or finer; None where it doesn't say."""
-    text = _seen(warning)
+    series = warning.get("series") or {}
+    text = series.get("lastObservedTime") or warning.get("lastTimestamp") or warning.get("eventTime")
     return parse_time(text) if text else None
 
 
@@ -51,16 +53,14 @@ def first_seen_at(warning: Object) -> datetime:
 
 def newest(warnings: Iterable[Object]) -> Object | None:
     """The one that was seen last."""
-    return max(warnings, key=_seen, default=None)
+    return max(warnings, key=_moment, default=None)
 
 
 def in_order(warnings: Iterable[Object]) -> list[Object]:
     """The one that was seen last at the end."""
-    return sorted(warnings, key=_seen)
+    return sorted(warnings, key=_moment)
 
 
-def _seen(warning: Object) -> str:
-    """When it was last seen, in an order of text: Kubernetes writes all times in UTC and one form."""
-    series = warning.get("series") or {}
-    seen: str = series.get("lastObservedTime") or warning.get("lastTimestamp") or warning.get("eventTime") or ""
-    return seen
+def _moment(warning: Object) -> datetime:
+    """When it was last seen; long ago where it doesn't say. Not by its text: only some have fractions of a second."""
+    return seen_at(warning) or _LONG_AGO

@@ -1,7 +1,7 @@
 """Which lines belong to an earlier one: those of a stack trace, and those that are indented. Pure; `interpreting` uses it.
 
 Every line is told at once and as an event of its own; that it continues another is said beside it. A table of rules, which
-docs/logs.md shows, for what Python, Java, Go and their kin print; where none applies, a line stands for itself.
+docs/logs.md shows, for what Python, Java, Go, Rust, Ruby and their kin print; where none applies, a line stands for itself.
 """
 
 from __future__ import annotations
@@ -39,12 +39,19 @@ class _Stage(Enum):
     STACK = auto()
     """A line of a trace that begins with the exception: Java, JavaScript, .NET."""
     GOROUTINES = auto()
+    PANICKED = auto()
+    """The first line of a panic of Rust, whose message is the next one."""
+    BACKTRACE = auto()
+    """That one, or what follows it."""
+    RUBY = auto()
 
 
 _HEAD = re.compile(
     r"(?P<FRAMES>\s*(?:\+ Exception Group )?Traceback \(most recent call last\):)"
     r"|(?P<STACK>(?:Exception in thread |Unhandled exception\. )?[\w.$]*(?:Error|Exception|Throwable)(?=[: \[]|$))"
     r"|(?P<GOROUTINES>panic: |fatal error: |goroutine \d+ \[)"
+    r"|thread '[^']{1,60}' (?:\(\d+\) )?panicked at (?:(?P<PANICKED>[^'\s]\S*:$)|(?P<BACKTRACE>))"
+    r"|(?P<RUBY>\S{1,90}:\d{1,6}:in [`'][^']{1,80}': )"
 )
 _RAISED = re.compile(r"([A-Za-z_][\w.]*+)(?:: |:?$)")
 _CHAINED = re.compile(
@@ -54,6 +61,8 @@ _CAUSE = re.compile(r"Caused by: |Suppressed: |\.\.\. \d+ more")
 _GOROUTINE = re.compile(
     r"goroutine \d+ \[|\[signal |created by |exit status \d|runtime stack:|[^\s()]++(?:\(\*[^\s()]++\)[^\s()]*+)*+\("
 )
+_OF_BACKTRACE = re.compile(r"stack backtrace:$|note: ")
+_RUBY_FRAME = re.compile(r"[^\s:]{1,300}:\d{1,6}:in [`']")
 _QUALIFIED = re.compile(r"(?:[a-z]\w*\.)+[\w$]*(?:Error|Exception)(?=:|$)")
 
 
@@ -119,6 +128,8 @@ def _next_stage(first: _First, text: str) -> _Stage | None:
             return _Stage.CHAINED
         case _Stage.CHAINED if _first_stage(text) is _Stage.FRAMES:
             return _Stage.FRAMES
+        case _Stage.PANICKED:
+            return None if blank else _Stage.BACKTRACE
     return first.stage if _BELONGS[first.stage](text, indented, blank) else None
 
 
@@ -133,8 +144,8 @@ def _after_plain(first: _First, text: str, *, indented: bool) -> _Stage | None:
     grave = first.level in _GRAVE
     if not indented and not grave and not text.startswith("goroutine "):
         return None
-    match stage := _first_stage(text):
-        case _Stage.FRAMES:
+    match stage := _Stage.RUBY if _RUBY_FRAME.match(text) else _first_stage(text):
+        case _Stage.FRAMES | _Stage.RUBY:
             return stage if grave else None
         case _Stage.STACK:
             return stage if grave and _QUALIFIED.match(text) else None
@@ -150,6 +161,8 @@ _BELONGS: Mapping[_Stage, Callable[[str, bool, bool], object]] = {
     _Stage.CHAINED: lambda text, indented, blank: blank,
     _Stage.STACK: lambda text, indented, blank: indented or _CAUSE.match(text),
     _Stage.GOROUTINES: lambda text, indented, blank: indented or blank or _GOROUTINE.match(text),
+    _Stage.BACKTRACE: lambda text, indented, blank: indented or _OF_BACKTRACE.match(text),
+    _Stage.RUBY: lambda text, indented, blank: indented or _RUBY_FRAME.match(text),
 }
 """Whether a line belongs to those before it, by the stage that these have come to."""
 

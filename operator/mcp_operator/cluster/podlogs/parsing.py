@@ -61,6 +61,7 @@ _KLOG_LEVELS = {"I": LogLevel.INFO, "W": LogLevel.WARN, "E": LogLevel.ERROR, "F"
 _EXCEPTION = re.compile(
     r"\s*(?:\+ Exception Group )?Traceback \(most recent call last\)|(?:Uncaught )?[\w.$]*(?:Error|Exception)(?=:|$| \[)"
     r"|Exception in thread |Unhandled exception\. |thread '[^']{1,60}' (?:\(\d+\) )?panicked at "
+    r"|\S{1,90}:\d{1,6}:in [`'][^']{1,80}': "  # Ruby
 )
 _LEVEL_FIELD = re.compile(r"(?:^|[^\w.-])(?:level|lvl|severity)[\"']?[=:]$", re.IGNORECASE)
 

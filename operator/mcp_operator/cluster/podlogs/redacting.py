@@ -34,26 +34,35 @@ _NAME = re.compile(rf"(?:{_STRONG}|(?P<weak>{_WEAK})|authorization|cookie)\Z", r
 
 _NO_SECRET = re.compile(
     r"(?:[\[({]?(?:true|false|yes|no|none|null|nil|undefined|(?:un)?set|empty|missing|invalid|hidden|masked|filtered|redacted"
-    r"|secret|\*+|x+|\.+)?[\])}]?|<[\w -]*>|\$[{(].*)",
-    re.IGNORECASE | re.DOTALL,
+    r"|secret|\*+|x+|\.+)?[\])}]?|<[a-z_ -]*>|\$\{[\w.]+\}|\$\([\w.]+\))",
+    re.IGNORECASE,
 )
 _OPAQUE = re.compile(r"(?=[^\d\s]{0,200}\d)\S{8}|\S{32}")
 """How a value begins that a weak name makes a secret."""
 
+_QUOTE = r"\\{0,15}[\"']"
+"""A quotation mark, also of JSON within JSON: each time the backslashes are twice as many and one."""
 _VALUE = (
-    r"(?:\\\"(?P<escaped>(?:[^\"\\]++|\\[^\"])*+)|\"(?P<quoted>(?:[^\"\\]++|\\.)*+)|'(?P<single>[^']*+)"
-    r"|(?P<bare>[^\s,;&\"'\\]++))"
+    r"(?:(?P<depth>\\{1,15})\"(?P<escaped>(?:(?!(?<!\\)(?P=depth)\").)*+)|\"(?P<quoted>(?:[^\"\\]++|\\.)*+)"
+    r"|'(?P<single>(?:[^'\\]++|\\.)*+)|(?P<bare>[^\s,;&\"'\\]++))"
 )
-_BY = r"\\?[\"']?(?:\s{0,3}(?P<colon>:)(?P<space>\s{0,3})|\s{1,3}=>?\s{0,3}|=>?)(?:[\[({]\s?(?=\\?[\"']))?"
+_BYTES = r"(?:b(?=[\"']))?"
+"""Python's mark of bytes."""
+_BY = (
+    rf"(?:{_QUOTE})?(?:\s{{0,3}}(?P<colon>:)(?P<space>\s{{0,3}})|\s{{1,3}}=>?\s{{0,3}}|=>?)"
+    rf"(?:[\[({{]\s?(?=b?{_QUOTE}))?{_BYTES}"
+)
 
 
 def _assigned_to(names: str) -> re.Pattern[str]:
-    return re.compile(rf"(?:{names}){_BY}{_VALUE}(?=(?P<goes_on>\s{{1,3}}\w)?)", re.IGNORECASE)
+    return re.compile(rf"(?:{names}){_BY}{_VALUE}(?=(?P<goes_on>\s{{1,3}}\w)?)", re.IGNORECASE | re.DOTALL)
 
 
 _TO_STRONG, _TO_WEAK = _assigned_to(_STRONG), _assigned_to(_WEAK)
+_PAIR = re.compile(rf"(?:{_STRONG})[\"'],\s{{0,3}}(?P<bytes>b)?(?=[\"']){_VALUE}[\"']?\s?[)\]]", re.IGNORECASE)
+"""A name and its value as two strings, as ASGI servers print headers."""
 _HEADER = re.compile(
-    r"authorization\\?[\"']?\s{0,3}[:=,]\s{0,3}[\[(]?(?:b(?=[\"']))?\\?[\"']?"
+    rf"authorization(?:{_QUOTE})?\s{{0,3}}[:=,]\s{{0,3}}[\[(]?{_BYTES}(?:{_QUOTE})?"
     r"(?:(?:(?:bearer|basic|digest|token|apikey|negotiate)\s{1,3})(?!\[redacted)(?P<value>[^\s\"'\\;}\]]++)|(?P<other>[^\s\"'\\;}\]]++))",
     re.IGNORECASE,
 )
@@ -72,8 +81,11 @@ _RULES: Mapping[str, re.Pattern[str]] = {
     # What the group `value` matches is the secret. A rule is tried on a text that has its word in it, in any case.
     "eyj": _word(r"eyJ[A-Za-z0-9_-]{8,}+(?:\.[A-Za-z0-9_-]{2,}+){1,4}"),  # a JSON Web Token
     "private key": re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?P<value>(?:[^-]++|-(?!----END))++)"),
-    "bearer": re.compile(r"(?<![A-Za-z0-9])bearer\s{1,3}(?P<value>(?=[^\d\s]{0,200}\d)[\w.~+/=-]{8,}+)", re.IGNORECASE),
-    "cookie": re.compile(r"cookie\\?[\"']?\s{0,3}[:=]\s{0,3}\\?[\"']?(?P<value>[^\s\"'\\=;,]{1,100}=[^\"'\\]++)", re.IGNORECASE),
+    "bearer": re.compile(r"(?<![A-Za-z0-9])bearer\s{1,3}(?P<value>(?=[^\d\s]{0,200}\d)[\w.~+/=%:-]{8,}+)", re.IGNORECASE),
+    "cookie": re.compile(
+        rf"cookie(?:{_QUOTE})?(?:\s{{0,3}}[:=]|(?<=[\"']),)\s{{0,3}}{_BYTES}(?:{_QUOTE})?(?P<value>[^\s\"'\\=;,]{{1,100}}=[^\"'\\]++)",
+        re.IGNORECASE,
+    ),
     "://": re.compile(r"://[^\s/?#@:\"']{0,256}+:(?P<value>[^\s/?#\"'<>]{1,512})@"),
     "--": re.compile(rf"(?<![\w-])--(?:[a-z]++-){{0,4}}(?:{_STRONG}|{_WEAK})\s{{1,3}}(?P<value>[^\s-]\S*+)", re.IGNORECASE),
     "sig": re.compile(r"[?&](?:x-amz-signature|x-goog-signature|signature|sig)=(?P<value>[^\s&\"'\\]{16,}+)", re.IGNORECASE),
@@ -127,6 +139,8 @@ def redact(text: str) -> str:
         text = _HEADER.sub(_header, text)
     if not words.isdisjoint(_NAMES):
         text = _TO_WEAK.sub(_assigned, _TO_STRONG.sub(_assigned, text))
+        if "'," in text or '",' in text:
+            text = _PAIR.sub(_paired, text)
     return text
 
 
@@ -189,12 +203,24 @@ def _masked(found: re.Match[str], group: str = "value") -> str:
 
 def _assigned(found: re.Match[str]) -> str:
     """`password=...`, `"token": "..."`, `api_key: ...` and the like, unless it is plain that the value is no secret."""
-    group = next(name for name in ("escaped", "quoted", "single", "bare") if found[name] is not None)
+    group = _group_of(found)
     value = found[group]
     in_prose = group == "bare" and found["colon"] and found["space"] and found["goes_on"] and value.isalpha()
     if in_prose or _NO_SECRET.fullmatch(value) or (found.re is _TO_WEAK and not _OPAQUE.match(value)):
         return found[0]
     return _masked(found, group)
+
+
+def _paired(found: re.Match[str]) -> str:
+    """`(b'x-api-key', b'...')`, but not two names beside each other."""
+    group = _group_of(found)
+    names = not found["bytes"] and found[group].isalpha()
+    return found[0] if names or _NO_SECRET.fullmatch(found[group]) else _masked(found, group)
+
+
+def _group_of(found: re.Match[str]) -> str:
+    """The group of _VALUE that has the value."""
+    return next(name for name in ("escaped", "quoted", "single", "bare") if found[name] is not None)
 
 
 def _header(found: re.Match[str]) -> str:
