@@ -111,20 +111,41 @@ async def one_pod_each(api: ApiServer) -> Sequence[Pod]:
     return list(pods.values())
 
 
-def plan(pods: Sequence[Pod], changes: int) -> Sequence[tuple[Pod, bool]]:
-    """Half as many pods cease to be ready, one after the other, and then are ready again in the same order."""
+def plan(pods: Sequence[Pod], changes: int) -> Sequence[Sequence[tuple[Pod, bool]]]:
+    """Two halves: so many pods cease to be ready, one after the other, and then are ready again in the same order."""
     chosen = random.sample(pods, changes // 2)
-    return [(pod, ready) for ready in (False, True) for pod in chosen]
+    return [[(pod, ready) for pod in chosen] for ready in (False, True)]
 
 
 async def churn(
-    api: ApiServer, turns: Sequence[tuple[Pod, bool]], *, rate: float, instances: int, events: Sightings, rows: Sightings
+    api: ApiServer,
+    halves: Sequence[Sequence[tuple[Pod, bool]]],
+    *,
+    rate: float,
+    instances: int,
+    events: Sightings,
+    rows: Sightings,
 ) -> tuple[list[float], list[float]]:
     """Make the changes at this rate; milliseconds from each to its event, and to its row of kubectl's.
+
+    The second half begins when the first is told: two changes of one server within one evaluation would be told as none.
 
     Raises:
         AssertionError: one of them wasn't told.
     """
+    ours: list[float] = []
+    theirs: list[float] = []
+    for half in halves:
+        changes = await _make(api, half, rate)
+        rows_of = [(each, each.pod.name, each.ready) for each in changes]
+        theirs += await _lags(rows_of, rows, "kubectl prints a row of every change")
+        events_of = [(each, each.pod.server, instances if each.ready else instances - 1) for each in changes]
+        ours += await _lags(events_of, events, "an event tells of every change")
+    await asyncio.sleep(_AFTERWARDS_SECONDS)
+    return ours, theirs
+
+
+async def _make(api: ApiServer, turns: Sequence[tuple[Pod, bool]], rate: float) -> Sequence[Change]:
     changes: list[Change] = []
     begin = time.perf_counter()
     async with asyncio.TaskGroup() as tasks:
@@ -132,20 +153,18 @@ async def churn(
             await asyncio.sleep(max(0.0, begin + number / rate - time.perf_counter()))
             changes.append(Change(pod, ready, time.perf_counter()))
             tasks.create_task(api.patch_status(f"{PODS}/{pod.name}", pod.status_if(ready=ready)))
+    return changes
 
-    def told() -> tuple[list[float], list[float]] | None:
-        by_us = [events.after(each.at, each.pod.server, instances if each.ready else instances - 1) for each in changes]
-        by_kubectl = [rows.after(each.at, each.pod.name, each.ready) for each in changes]
-        found = [time for time in (*by_us, *by_kubectl) if time is not None]
-        if len(found) < 2 * len(changes):
-            return None
-        lags = [1000 * (at - change.at) for at, change in zip(found, (*changes, *changes), strict=True)]
-        return lags[: len(changes)], lags[len(changes) :]
 
-    lags = await until(told, "every change is told by an event and by kubectl", within=_PATIENCE_SECONDS)
-    assert lags is not None
-    await asyncio.sleep(_AFTERWARDS_SECONDS)
-    return lags
+async def _lags(sought: Sequence[tuple[Change, str, Any]], seen: Sightings, expected: str) -> list[float]:
+    """Milliseconds from each change until the fact that tells it was read, once all were."""
+
+    def found() -> list[float]:
+        times = [(seen.after(change.at, about, value), change.at) for change, about, value in sought]
+        told = [1000 * (at - begin) for at, begin in times if at is not None]
+        return told if len(told) == len(sought) else []
+
+    return await until(found, expected, within=_PATIENCE_SECONDS)
 
 
 async def read_events(url: str, into: Sightings, opened: asyncio.Event) -> None:

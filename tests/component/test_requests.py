@@ -25,6 +25,12 @@ def is_ready(api: FakeApi, name: str) -> bool:
     return condition(api, "Ready", name).get("status") == "True"
 
 
+def is_recorded(api: FakeApi) -> bool:
+    """Whether the end of each server's first rollout is on record."""
+    records = [each.get("record") or {} for each in api.objects["mcpserverrollouts"].values()]
+    return len(records) == len(NAMES) and all(each.get("outcome") for each in records)
+
+
 async def all_run(api: FakeApi, operator: Operator) -> None:
     """Have the servers, each with two instances, until nothing is left to write."""
     for name in NAMES:
@@ -33,6 +39,7 @@ async def all_run(api: FakeApi, operator: Operator) -> None:
     for name in NAMES:
         await until(partial(is_ready, api, name))
         await operator.rests(name)
+    await until(partial(is_recorded, api))
 
 
 async def change(api: FakeApi, operator: Operator, name: str, *, ready: bool) -> None:

@@ -93,12 +93,12 @@ def test_every_pod_that_ceases_to_be_ready_is_ready_again() -> None:
         "containerStatuses": [{"name": "mcp", "ready": True, "restartCount": 0}],
     }
     pods = [Pod(f"weather-{number}", f"weather-{number}", status) for number in range(5)]
-    turns = plan(pods, 6)
-    assert [ready for _, ready in turns] == [False] * 3 + [True] * 3
-    assert [pod for pod, _ in turns[:3]] == [pod for pod, _ in turns[3:]]
-    assert len({pod.name for pod, _ in turns}) == 3
+    ceasing, returning = plan(pods, 6)
+    assert [ready for _, ready in (*ceasing, *returning)] == [False] * 3 + [True] * 3
+    assert [pod for pod, _ in ceasing] == [pod for pod, _ in returning]
+    assert len({pod.name for pod, _ in ceasing}) == 3
 
-    unready = turns[0][0].status_if(ready=False)
+    unready = ceasing[0][0].status_if(ready=False)
     assert {each["type"]: each["status"] for each in unready["conditions"]} == {"Ready": "False", "Initialized": "True"}
     assert unready["containerStatuses"] == [{"name": "mcp", "ready": False, "restartCount": 0}]
 

@@ -28,15 +28,16 @@ class Loss:
     message: str
 
 
-def losses(pods: Iterable[Object], facts: Facts, *, settling_seconds: int) -> Iterator[Loss]:
-    """Those of the current revision, as long as no instance made after them has been ready for `settling_seconds`."""
+def losses(pods: Iterable[Object], facts: Facts) -> Iterator[Loss]:
+    """Those of the current revision, as long as no instance made after them has proved itself by staying ready."""
+    going = (each for each in facts.instances if each.terminating and _disruption(each))
+    taken = (*read_lost(pods, now=facts.now), *going)
     settled = [
-        parse_time(instance.pod["metadata"]["creationTimestamp"])
-        for instance in facts.instances
-        if instance.revision == facts.revision and instance.ready_for(settling_seconds, now=facts.now)
+        parse_time(each.pod["metadata"]["creationTimestamp"])
+        for each in facts.instances
+        if taken and each.revision == facts.revision and each.ready_for(facts.settling_seconds, now=facts.now)
     ]
-    going = (instance for instance in facts.instances if instance.terminating and _disruption(instance))
-    for instance in (*read_lost(pods, now=facts.now), *going):
+    for instance in taken:
         lost_at = _lost_at(instance)
         recent = lost_at is not None and facts.now - lost_at < timedelta(seconds=LOST_SECONDS)
         if instance.revision != facts.revision or lost_at is None or not recent or any(each >= lost_at for each in settled):

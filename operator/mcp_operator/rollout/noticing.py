@@ -54,13 +54,12 @@ def notice(
     due: list[datetime] = []
     for warning in _unexplained(warnings, by_uid):
         earlier = known.get(warning["metadata"]["uid"])
-        payload = _payload(warning)
-        if earlier is not None and (earlier.payload.count >= payload.count or _again(earlier) > now):
+        if earlier is not None and (earlier.payload.count >= count_of(warning) or _again(earlier) > now):
             kept[earlier.uid] = earlier
-            due += [_again(earlier)] if earlier.payload.count < payload.count else []
+            due += [_again(earlier)] if earlier.payload.count < count_of(warning) else []
         elif room > 0:
             room -= 1
-            kept[warning["metadata"]["uid"]] = Noticed(warning["metadata"]["uid"], payload, now)
+            kept[warning["metadata"]["uid"]] = Noticed(warning["metadata"]["uid"], _payload(warning), now)
         else:
             kept |= {earlier.uid: earlier} if earlier is not None else {}
             due.append((recently[0] if recently else now) + timedelta(seconds=AGAIN_SECONDS))

@@ -1,5 +1,6 @@
 """From raw objects to the facts that the rules of a rollout speak of. Called by the evaluator, first of all."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,6 +23,9 @@ from mcp_operator.rollout.workloads import (
 
 TARGET_FORBIDDEN = "TargetForbidden"
 """The reason of a server whose workload the operator may not read."""
+
+SETTLING_SECONDS = 10
+"""How long an instance has to be ready before its trouble counts as over, where the server has no minReadySeconds."""
 
 _READY = frozenset({InstanceStep.READY, InstanceStep.AVAILABLE})
 
@@ -52,6 +56,11 @@ class Facts:
     """The revision of the workload's template, as its pods are labelled with it; None before it has one."""
     instances: tuple[Instance, ...]
     """The oldest first."""
+    unsettled: tuple[Instance, ...]
+    """Those of the current revision that have yet to prove themselves by staying ready for a while.
+
+    Of a StatefulSet those of older revisions, too: they stay below its partition, and one in trouble holds up all that follow.
+    """
     counts: Counts
     refusal: Applied | None
     """Why the newest generation can't be applied; None when it was, or wasn't tried yet."""
@@ -61,6 +70,11 @@ class Facts:
     @property
     def min_ready_seconds(self) -> int:
         return self.workload.min_ready_seconds if self.workload else 0
+
+    @property
+    def settling_seconds(self) -> int:
+        """How long an instance of this server has to be ready before its trouble counts as over."""
+        return _settling_seconds(self.workload)
 
     @property
     def deadline_seconds(self) -> int:
@@ -122,6 +136,7 @@ def read(observation: Observation, previous: State | None) -> Facts:
         else None,
         revision=revision,
         instances=instances,
+        unsettled=tuple(_unsettled(instances, workload, revision, now)),
         counts=_count(instances, revision, wanted),
         refusal=tried if tried and tried.reason else None,
         reconciled=tried is not None and not tried.reason,
@@ -211,6 +226,20 @@ def _revision(observation: Observation, workload: Workload | None, previous: Sta
         named = workload.status.get("updateRevision") if workload.observed else None
     unchanged = previous and previous.target and previous.target.template == workload.template
     return named or (previous.revision if previous and unchanged else None)
+
+
+def _settling_seconds(workload: Workload | None) -> int:
+    return (workload.min_ready_seconds if workload else 0) or SETTLING_SECONDS
+
+
+def _unsettled(
+    instances: Iterable[Instance], workload: Workload | None, revision: str | None, now: datetime
+) -> Iterable[Instance]:
+    in_place, settling = workload is not None and workload.in_place, _settling_seconds(workload)
+    for instance in instances:
+        concerned = (in_place or instance.revision == revision) and not instance.terminating
+        if concerned and not instance.ready_for(settling, now=now):
+            yield instance
 
 
 def _count(instances: tuple[Instance, ...], revision: str | None, wanted: int) -> Counts:

@@ -15,7 +15,7 @@ from mcp_operator.rollout.losing import LOST_SECONDS, is_whole
 from mcp_operator.rollout.probing import slow_at
 from mcp_operator.rollout.reading import Facts
 from mcp_operator.rollout.state import ActiveCause
-from mcp_operator.rollout.troubles import Trouble, Urgency, settling_seconds, unsettled
+from mcp_operator.rollout.troubles import Trouble, Urgency
 
 LASTING_SECONDS = 10
 """After this time a trouble that could have been momentary (a refusal by quota or admission) needs a person."""
@@ -34,7 +34,7 @@ class Traced:
 def trace(troubles: Iterable[Trouble], before: Iterable[ActiveCause], facts: Facts) -> Traced:
     """Continue the causes of the evaluation before with the troubles of this one."""
     known = {active.cause.id: active for active in before}
-    unproven = {instance.name: instance.revision for instance in unsettled(facts)}
+    unproven = {instance.name: instance.revision for instance in facts.unsettled}
     showing: dict[str, list[Trouble]] = {}
     for trouble in troubles:
         showing.setdefault(trouble.cause, []).append(trouble)
@@ -60,13 +60,13 @@ def trace(troubles: Iterable[Trouble], before: Iterable[ActiveCause], facts: Fac
 def changes_at(traced: Traced, facts: Facts) -> tuple[datetime, ...]:
     """The moments at which time alone may change a cause: an instance has proved itself, a trouble has lasted, a start has
     become a slow one."""
-    settling = timedelta(seconds=settling_seconds(facts))
+    settling = timedelta(seconds=facts.settling_seconds)
     affected = frozenset().union(*(active.instances for active in traced.active))
     lost = affected - {each.name for each in facts.instances}
-    proofs = [each.ready_since + settling for each in unsettled(facts) if each.ready_since and (lost or each.name in affected)]
+    proofs = [each.ready_since + settling for each in facts.unsettled if each.ready_since and (lost or each.name in affected)]
     lasts = [active.cause.since + timedelta(seconds=LASTING_SECONDS) for active in traced.active if not active.blocking]
     losses = [active.cause.since + timedelta(seconds=LOST_SECONDS) for active in traced.active if active.instances & lost]
-    slow = [moment for each in unsettled(facts) for moment in slow_at(each.pod)]
+    slow = [moment for each in facts.unsettled for moment in slow_at(each.pod)]
     return (*proofs, *lasts, *losses, *slow)
 
 

@@ -22,12 +22,9 @@ from mcp_operator.rollout.observation import Applied, Observation
 from mcp_operator.rollout.probing import FailedProbe, failing, gated, killed_by
 from mcp_operator.rollout.progressing import overdue_at
 from mcp_operator.rollout.reading import TARGET_FORBIDDEN, Facts
-from mcp_operator.rollout.warned import in_order, message_of, newest, seen_at, subject_of
+from mcp_operator.rollout.warned import by_subject, in_order, message_of, newest, seen_at
 from mcp_operator.rollout.wording import tidy, word_of
-from mcp_operator.rollout.workloads import digest
-
-SETTLING_SECONDS = 10
-"""How long an instance has to be ready before its trouble counts as over, where the server has no minReadySeconds."""
+from mcp_operator.rollout.workloads import Workload, digest
 
 RESTARTS_OF_A_LOOP = 3
 """From this restart on, a container that keeps ending needs a person."""
@@ -96,37 +93,18 @@ def find_troubles(observation: Observation, facts: Facts, operation: Operation |
         return (*refusals, Trouble(reason=TARGET_FORBIDDEN, message=facts.forbidden, urgency=Urgency.LASTS))
     if not facts.wanted:
         return refusals
+    about = by_subject(observation.warnings)
     of_instances = tuple(
         replace(trouble, instance=instance.name, revision=instance.revision)
-        for instance in unsettled(facts)
-        for trouble in _instance_troubles(instance, observation.warnings, facts)
+        for instance in facts.unsettled
+        for trouble in _instance_troubles(instance, about.get(instance.uid, ()), facts)
     )
-    lost = losses(observation.pods, facts, settling_seconds=settling_seconds(facts))
-    special = (*refusals, *of_instances, *_creation_troubles(observation, facts), *map(_loss, lost))
+    creation = _creation_troubles(observation, about, facts)
+    special = (*refusals, *of_instances, *creation, *map(_loss, losses(observation.pods, facts)))
     if operation is None or not _is_overdue(facts, operation):
         return special
-    why = special[0].message if special else _failing_probe(observation.warnings, facts)
+    why = special[0].message if special else _failing_probe(about, facts)
     return (*special, _overdue(facts, operation, why))
-
-
-def unsettled(facts: Facts) -> tuple[Instance, ...]:
-    """Instances of the current revision that have yet to prove themselves by staying ready for a while.
-
-    Of a StatefulSet those of older revisions, too: they stay below its partition, and one in trouble holds up all that follow.
-    """
-    in_place = facts.workload is not None and facts.workload.in_place
-    return tuple(
-        instance
-        for instance in facts.instances
-        if (in_place or instance.revision == facts.revision)
-        and not instance.terminating
-        and not instance.ready_for(settling_seconds(facts), now=facts.now)
-    )
-
-
-def settling_seconds(facts: Facts) -> int:
-    """How long an instance of this server has to be ready before its trouble counts as over."""
-    return facts.min_ready_seconds or SETTLING_SECONDS
 
 
 def _refusal(applied: Applied) -> Trouble:
@@ -135,7 +113,8 @@ def _refusal(applied: Applied) -> Trouble:
     return Trouble(reason=reason, message=message, detail=message, urgency=Urgency.PERSON if never_heals else Urgency.LASTS)
 
 
-def _instance_troubles(instance: Instance, warnings: Iterable[Object], facts: Facts) -> Iterator[Trouble]:
+def _instance_troubles(instance: Instance, about: Sequence[Object], facts: Facts) -> Iterator[Trouble]:
+    """The troubles of one instance; `about`: the warnings about its pod."""
     conditions, status = conditions_of(instance.pod), instance.pod.get("status", {})
     scheduled = conditions.get("PodScheduled", {})
     if scheduled.get("status") == "False":
@@ -145,7 +124,6 @@ def _instance_troubles(instance: Instance, warnings: Iterable[Object], facts: Fa
             message=message,
             urgency=Urgency.PERSON if _MISSING_OBJECT.search(message) else Urgency.HEALS,
         )
-    about = [warning for warning in warnings if subject_of(warning) == instance.uid]
     if instance.step in _BEFORE_ITS_CONTAINERS and conditions.get("PodReadyToStartContainers", {}).get("status") != "True":
         yield from _volume_troubles(about)
     if _node_is_silent(conditions, status):
@@ -213,7 +191,7 @@ def _is_past(pod: Object, container: Object, facts: Facts) -> bool:
     running, ready = container.get("state", {}).get("running") or {}, conditions_of(pod).get("Ready", {})
     if not running.get("startedAt") or ready.get("status") == "True" or not ready.get("lastTransitionTime"):
         return False
-    proved = parse_time(running["startedAt"]) + timedelta(seconds=settling_seconds(facts))
+    proved = parse_time(running["startedAt"]) + timedelta(seconds=facts.settling_seconds)
     if container.get("ready") and proved <= facts.now:
         return True  # another container keeps the pod from being ready
     return parse_time(ready["lastTransitionTime"]) >= proved
@@ -299,7 +277,7 @@ def _volume_troubles(about: Iterable[Object]) -> Iterator[Trouble]:
         )
 
 
-def _creation_troubles(observation: Observation, facts: Facts) -> Iterator[Trouble]:
+def _creation_troubles(observation: Observation, about: Mapping[str, Sequence[Object]], facts: Facts) -> Iterator[Trouble]:
     """Pods, or the ReplicaSet, that the API server refuses: quota, Pod Security, admission, a missing service account."""
     for replica_set in observation.replica_sets:
         failure = conditions_of(replica_set).get("ReplicaFailure", {})
@@ -309,7 +287,8 @@ def _creation_troubles(observation: Observation, facts: Facts) -> Iterator[Troub
     progressing = facts.workload.conditions.get("Progressing", {}) if facts.workload and facts.workload.observed else {}
     if progressing.get("status") == "False" and progressing.get("reason") == "ReplicaSetCreateError":
         yield _refused(progressing, {}, facts, otherwise="ReplicaSetCreateError")
-    yield from _refused_creation(observation.warnings, facts)
+    if facts.workload is not None:
+        yield from _refused_creation(facts.workload, about.get(facts.workload.uid, ()), facts)
 
 
 def _refused(condition: Object, template: Object, facts: Facts, *, otherwise: str) -> Trouble:
@@ -329,15 +308,14 @@ def _loss(loss: Loss) -> Trouble:
     )
 
 
-def _refused_creation(warnings: Iterable[Object], facts: Facts) -> Iterator[Trouble]:
+def _refused_creation(workload: Workload, about: Iterable[Object], facts: Facts) -> Iterator[Trouble]:
     """Pods of a StatefulSet that the API server refuses. It has no condition for that: only its warnings say so, and they stay.
 
     One counts while instances are missing, and none has been created since.
     """
-    workload = facts.workload
-    if workload is None or not workload.in_place or len(facts.instances) >= workload.replicas:
+    if not workload.in_place or len(facts.instances) >= workload.replicas:
         return
-    told = newest(each for each in warnings if subject_of(each) == workload.uid and each.get("reason") == "FailedCreate")
+    told = newest(each for each in about if each.get("reason") == "FailedCreate")
     seen = seen_at(told) if told is not None else None
     created = [parse_time(each.pod["metadata"]["creationTimestamp"]) for each in facts.instances]
     if told is None or seen is None or any(seen < each for each in created):
@@ -372,8 +350,8 @@ def _overdue(facts: Facts, operation: Operation, why: str) -> Trouble:
     )
 
 
-def _failing_probe(warnings: Iterable[Object], facts: Facts) -> str:
+def _failing_probe(about: Mapping[str, Sequence[Object]], facts: Facts) -> str:
     """What kubelet last said of a probe of an instance that isn't ready; empty if nothing."""
-    uids = {instance.uid for instance in unsettled(facts)}
-    told = newest(each for each in warnings if subject_of(each) in uids and each.get("reason") == "Unhealthy")
+    warnings = (each for instance in facts.unsettled for each in about.get(instance.uid, ()))
+    told = newest(each for each in warnings if each.get("reason") == "Unhealthy")
     return message_of(told) if told else ""

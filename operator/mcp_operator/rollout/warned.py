@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from mcp_operator.model.base import Object
@@ -21,6 +21,14 @@ def subject_of(warning: Object) -> str:
     """UID of the object that it is about; empty where it names none."""
     uid: str = warning.get("involvedObject", {}).get("uid") or ""
     return uid
+
+
+def by_subject(warnings: Iterable[Object]) -> Mapping[str, Sequence[Object]]:
+    """The warnings about each object, by its UID."""
+    about: dict[str, list[Object]] = {}
+    for warning in warnings:
+        about.setdefault(subject_of(warning), []).append(warning)
+    return about
 
 
 def is_about(warning: Object, container: str) -> bool:

@@ -251,8 +251,8 @@ async def _churn(api: ApiServer, *, gateway: str, servers: int) -> Mapping[str, 
         idle = await _quiet(operator)
         for _ in range(ROUNDS):
             cpu, kubectl_cpu = (await operator_metrics(operator))["process_cpu_seconds_total"], kubectl.cpu_seconds
-            turns = plan(pods, _CHANGES)
-            lags, kubectl_lags = await churn(api, turns, rate=RATE, instances=INSTANCES, events=events, rows=rows)
+            halves = plan(pods, _CHANGES)
+            lags, kubectl_lags = await churn(api, halves, rate=RATE, instances=INSTANCES, events=events, rows=rows)
             after = await operator_metrics(operator)
             ours.append(Side(lags, after["process_cpu_seconds_total"] - cpu, after["process_resident_memory_bytes"]))
             theirs.append(Side(kubectl_lags, kubectl.cpu_seconds - kubectl_cpu, kubectl.resident_bytes))

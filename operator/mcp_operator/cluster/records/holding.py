@@ -1,25 +1,29 @@
 """The records that the API server holds, as a reflector tells of them: what the gateway lists and estimates are made from.
 
-Ten records each of thousands of servers are held, and few of them are ever looked at: so they are held as JSON text, once.
+Ten records each of thousands of servers are held, and few of them are ever looked at: so they are held as JSON text, once, and
+checked as a whole only when somebody wants to know what they say.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from mcp_operator.apiserver.kinds import MCP_SERVER
 from mcp_operator.cluster.watching import Change
 from mcp_operator.model.base import Object
 from mcp_operator.model.operations import Outcome
-from mcp_operator.model.records import NamedRecord
-from mcp_operator.rollout.estimating import NO_PACES, Paces, paces_of
+from mcp_operator.model.records import NamedRecord, RolloutRecord
+from mcp_operator.rollout.estimating import NO_PACES, Pace, Paces, Shape, paces_of
 
 _KEPT = ("namespace", "name", "uid", "resourceVersion", "ownerReferences")
+_READ = ("id", "outcome", "startedAt")
+"""Fields of a record that are read at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,12 @@ class HeldRecord:
     """Its `record`, as `record_text` writes it."""
 
     @property
-    def record(self) -> NamedRecord:
-        """What it says."""
-        return NamedRecord.model_validate({**json.loads(self.text), "name": self.name})
+    def record(self) -> NamedRecord | None:
+        """What it says; None if it isn't a record as this version knows them."""
+        try:
+            return NamedRecord.model_validate({**json.loads(self.text), "name": self.name})
+        except ValueError:
+            return None
 
 
 def record_text(record: Mapping[str, Any]) -> bytes:
@@ -51,7 +58,9 @@ def record_text(record: Mapping[str, Any]) -> bytes:
 def compact(body: dict[str, Any]) -> Object:
     """What is kept of an MCPServerRollout: for the reflector."""
     metadata = {field: body["metadata"][field] for field in _KEPT if field in body["metadata"]}
-    return {"metadata": metadata, "text": record_text(body.get("record") or {})}
+    record = body.get("record") or {}
+    brief = {field: record.get(field) for field in _READ}
+    return {"metadata": metadata, "brief": brief, "text": record_text(record)}
 
 
 class HeldRecords:
@@ -92,15 +101,35 @@ class HeldRecords:
 
     def of(self, uid: str) -> Sequence[NamedRecord]:
         """What the records of a server say, the newest first."""
-        return [held.record for held in self.all_of(uid)]
+        return [record for held in self.all_of(uid) if (record := held.record) is not None]
 
     def paces(self, uid: str) -> Paces:
-        """How fast a server's operations went."""
+        """How fast a server's operations went; its records are read when somebody looks into it."""
         if uid not in self._held:
             return NO_PACES
         if uid not in self._paces:
-            self._paces[uid] = paces_of(self.of(uid))
+            self._paces[uid] = _LazyPaces(lambda: self.of(uid))
         return self._paces[uid]
+
+
+class _LazyPaces(Mapping[Shape, Pace]):
+    """Paces that are made of the records when they are first looked at: only an open operation has a use for them."""
+
+    def __init__(self, records: Callable[[], Iterable[RolloutRecord]]) -> None:
+        self._records = records
+
+    @cached_property
+    def _known(self) -> Paces:
+        return paces_of(self._records())
+
+    def __getitem__(self, shape: Shape) -> Pace:
+        return self._known[shape]
+
+    def __iter__(self) -> Iterator[Shape]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
 
 
 def _owner(body: Object) -> str | None:
@@ -110,19 +139,20 @@ def _owner(body: Object) -> str | None:
 
 
 def _read(body: Object) -> HeldRecord | None:
-    metadata, text = body["metadata"], body["text"]
+    metadata, brief = body["metadata"], body["brief"]
     try:
-        record = NamedRecord.model_validate({**json.loads(text), "name": metadata["name"]})
-    except ValueError:
+        outcome = Outcome(brief["outcome"]) if brief["outcome"] is not None else None
+        started_at = datetime.fromisoformat(brief["startedAt"]).astimezone(UTC)
+    except (ValueError, TypeError):
         return None  # of another version, or not written by an operator
     return HeldRecord(
         namespace=metadata["namespace"],
-        name=record.name,
+        name=metadata["name"],
         uid=metadata["uid"],
-        operation=record.id,
-        outcome=record.outcome,
-        started_at=record.started_at,
-        text=text,
+        operation=str(brief["id"]),
+        outcome=outcome,
+        started_at=started_at,
+        text=body["text"],
     )
 
 

@@ -132,8 +132,9 @@ class RecordKeeper:
         """Take over what the records of operations from before a restart tell."""
         for operation in desk.unread & desk.drafts.keys():
             draft = desk.drafts[operation]
-            if (held := self._held.get(draft.uid, record_name(draft))) is not None:
-                desk.drafts[operation] = continued(draft, held.record)
+            held = self._held.get(draft.uid, record_name(draft))
+            if held is not None and (record := held.record) is not None:
+                desk.drafts[operation] = continued(draft, record)
         desk.unread.clear()
 
     async def _write(self, desk: _Desk, name: str, record: RolloutRecord) -> None:
@@ -167,9 +168,9 @@ class RecordKeeper:
 
     async def _finish(self, desk: _Desk, stray: HeldRecord) -> None:
         """Write the end that the status tells; a record whose end nobody knows goes, because it would seem open for ever."""
+        record = stray.record
         for last in desk.state.last_operations:
-            if last.id == stray.operation:
-                record = stray.record
+            if record is not None and last.id == stray.operation:
                 ends = {"outcome": last.outcome, "percent": last.percent, "ended_at": last.ended_at}
                 fields = {name: getattr(record, name) for name in RolloutRecord.model_fields}
                 await self._write(desk, stray.name, RolloutRecord(**{**fields, **ends}))
