@@ -70,9 +70,6 @@ def plan(seed: str, number: int) -> Plan:
         if action == "scale":
             replicas = random.choice([count for count in range(1, _MOST + 1) if count != replicas])
         changes += action in ("change", "restart", "pause")
-        if action == "pause":
-            # A scale that ends in a pause is done for kubectl, and for kstatus only when the pause is over.
-            steps[-1] = replace(steps[-1], waits=True)
         steps.append(Step(action, replicas, random.random() >= _OVERLAP))
         if action == "break":
             steps.append(Step("undo" if kind != "MCPServer" else "change", replicas))
@@ -87,7 +84,7 @@ def plan(seed: str, number: int) -> Plan:
 
 def _choices(kind: str, changes: int) -> Sequence[str]:
     """What may happen next; `undo` needs something that it can undo."""
-    choices = ["scale", "change", "change", "break", "restart"]
+    choices = ["scale", "change", "change", "break", "restart", "lose"]
     if kind == "MCPServer":
         choices.append("suspend")
     elif changes:
@@ -108,6 +105,10 @@ class Actor:
         self._changes = 0
         self._image = installed.sample
         self._replicas = 0
+
+    @property
+    def _selector(self) -> str:
+        return f"app.kubernetes.io/instance={self._name}" if self._plan.kind == "MCPServer" else f"app={self._name}"
 
     @property
     def workload(self) -> str:
@@ -141,6 +142,10 @@ class Actor:
     def _agreed(self, generation: int) -> bool:
         newest = self._watch.newest(self._listener.kind, self._name)
         return newest is not None and newest.agreed and newest.generation >= generation
+
+    def _uid_of_pod(self, name: str) -> str | None:
+        pod = self._user.find("pod", name)
+        return pod["metadata"]["uid"] if pod else None
 
     async def _kubectl(self, *args: str, input: str | None = None) -> None:
         await asyncio.to_thread(self._user.run, *args, input=input)
@@ -203,6 +208,15 @@ class Actor:
         if step.waits:
             await self._listener.until(lambda told: told["reason"] == "Paused" or told["status"] == "failed", "paused")
         await self._kubectl("rollout", "resume", self.workload)
+
+    async def _lose(self, step: Step) -> None:
+        """Delete a pod, as one who drains its node does."""
+        pods = await asyncio.to_thread(self._user.list, "pods", selector=self._selector)
+        for pod in pods[:1]:
+            name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+            await self._kubectl("delete", "pod", name, "--wait=false", "--ignore-not-found")
+            if step.waits:
+                await until(lambda: self._uid_of_pod(name) != uid, f"{name} is gone", within=150)
 
     async def _suspend(self, _: Step) -> None:
         await self._edit(suspend=True)

@@ -60,7 +60,7 @@ class Stage:
 
     async def _end(self, actor: Actor, story: Plan, name: str) -> None:
         """The real kubectl has nothing left to wait for, and kstatus thinks so of the MCPServer too."""
-        said = await asyncio.to_thread(self.user.run, "rollout", "status", actor.workload, "--watch=false")
+        said = await asyncio.to_thread(self.user.run, "rollout", "status", actor.workload, "--timeout=120s")
         assert "successfully rolled out" in said or "complete" in said, f"kubectl rollout status says {said}"
 
         async def current() -> bool:
