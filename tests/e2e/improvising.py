@@ -21,7 +21,11 @@ from tests.e2e.installation import Installation
 from tests.waiting import until
 
 KINDS = ("MCPServer", "Deployment", "StatefulSet")
+IMAGES = ("localhost/greeter:1", "localhost/greeter:2")
+"""What the servers that the operator runs are made of: a listener that is there at once, so that many fit on a small machine."""
 _BROKEN = "registry.invalid/nobody/has:this"
+_NOBODY = {"spec": {"securityContext": {"runAsUser": 65532}}}
+"""The images name no user, and a server may not run as root."""
 _MOST = 3
 """Instances."""
 _STEPS = (2, 4)
@@ -103,7 +107,7 @@ class Actor:
         self._listener = listener
         self._watch = watch
         self._changes = 0
-        self._image = installed.sample
+        self._image = IMAGES[0]
         self._replicas = 0
 
     @property
@@ -143,10 +147,6 @@ class Actor:
         newest = self._watch.newest(self._listener.kind, self._name)
         return newest is not None and newest.agreed and newest.generation >= generation
 
-    def _uid_of_pod(self, name: str) -> str | None:
-        pod = self._user.find("pod", name)
-        return pod["metadata"]["uid"] if pod else None
-
     async def _kubectl(self, *args: str, input: str | None = None) -> None:
         await asyncio.to_thread(self._user.run, *args, input=input)
 
@@ -155,7 +155,8 @@ class Actor:
 
     async def _create(self, step: Step) -> None:
         if self._plan.kind == "MCPServer":
-            await asyncio.to_thread(self._user.apply_server, self._name, image=self._image, replicas=step.replicas)
+            spec = {"image": self._image, "replicas": step.replicas, "podTemplate": _NOBODY}
+            await asyncio.to_thread(self._user.apply_server, self._name, **spec)
             return
         reference = {"kind": self._plan.kind, "name": self._name}
         await asyncio.to_thread(self._user.apply, _workload(self._plan.kind, self._name, step.replicas))
@@ -168,7 +169,7 @@ class Actor:
     async def _change(self, _: Step) -> None:
         self._changes += 1
         if self._plan.kind == "MCPServer":
-            self._image = self._installed.sample_next if self._image == self._installed.sample else self._installed.sample
+            self._image = IMAGES[IMAGES.index(self._image) - 1]
             await self._edit(image=self._image)
         else:
             await self._kubectl("set", "env", self.workload, f"CHANGE={self._changes}")
@@ -212,11 +213,17 @@ class Actor:
     async def _lose(self, step: Step) -> None:
         """Delete a pod, as one who drains its node does."""
         pods = await asyncio.to_thread(self._user.list, "pods", selector=self._selector)
-        for pod in pods[:1]:
-            name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
-            await self._kubectl("delete", "pod", name, "--wait=false", "--ignore-not-found")
-            if step.waits:
-                await until(lambda: self._uid_of_pod(name) != uid, f"{name} is gone", within=150)
+        if not pods:
+            return
+        name, uid = pods[0]["metadata"]["name"], pods[0]["metadata"]["uid"]
+        await self._kubectl("delete", "pod", name, "--wait=false", "--ignore-not-found")
+
+        async def gone() -> bool:
+            pod = await asyncio.to_thread(self._user.find, "pod", name)
+            return pod is None or pod["metadata"]["uid"] != uid
+
+        if step.waits:
+            await until(gone, f"{name} is gone", within=150)
 
     async def _suspend(self, _: Step) -> None:
         await self._edit(suspend=True)
