@@ -251,7 +251,9 @@ def condition(kind: str, status: str, reason: str = "", message: str = "", *, si
 
 
 def counting(*, wanted: int, updated: int = 0, ready: int = 0, available: int = 0, total: int | None = None) -> Modifier:
-    """The counts of a Deployment or ReplicaSet; zero ones are absent, as Kubernetes leaves them out."""
+    """The counts of a Deployment or ReplicaSet; zero ones are absent, as Kubernetes leaves them out. Where they make a Deployment
+    complete it says so, unless it says something else already.
+    """
     counts = {
         "replicas": updated if total is None else total,
         "updatedReplicas": updated,
@@ -267,6 +269,9 @@ def counting(*, wanted: int, updated: int = 0, ready: int = 0, available: int = 
             status.pop(field, None)
             if count:
                 status[field] = count
+        is_complete = target["kind"] == "Deployment" and counts["replicas"] == updated == available == wanted
+        if is_complete and not any(each["type"] == "Progressing" for each in status.get("conditions", ())):
+            condition("Progressing", "True", "NewReplicaSetAvailable")(target)
 
     return modify
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 import aiohttp
 
 from local_cluster import Cluster
-from mcp_operator.apiserver.credentials import load_configuration, open_session
+from mcp_operator.apiserver.credentials import authorization, load_configuration, open_session
 from tests.bench.inside import ApiServer, Arrival
 from tests.e2e.subscribing import EventJson, Subscriber
 from tests.kstatus import Kstatus, kstatus, rolled_out
@@ -47,7 +47,7 @@ class Claim:
     at: float
     """When it came, as of a version."""
     read: int | None
-    """The resourceVersion that the workload had just afterwards; None if there was no workload."""
+    """The resourceVersion that the workload had just afterwards; None if it was gone by then."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,12 @@ def judge(versions: Sequence[Version], claims: Sequence[Claim]) -> Judgement:
     """
     delays, premature, before = [], [], -1
     periods = list(_agreed(versions))
+    last = max((version.number for version in versions), default=0)
     for claim in claims:
-        found = [index for index, (first, _) in enumerate(periods) if claim.read is not None and first.number <= claim.read]
+        read = last if claim.read is None else claim.read
+        found = [index for index, (first, _) in enumerate(periods) if first.number <= read]
         newest = found[-1] if found else None
-        if newest is None or claim.read is None or (newest <= before and not _lasts(periods[newest], claim.read)):
+        if newest is None or (newest <= before and not _lasts(periods[newest], read)):
             premature.append(claim)
             continue
         if newest > before:
@@ -151,7 +153,7 @@ def version_of(workload: Mapping[str, Any], *, at: float, there: bool = True) ->
 async def bare_api(cluster: Cluster) -> AsyncIterator[ApiServer]:
     """The API server, with the administrator's rights."""
     configuration = await load_configuration(kubeconfig=str(cluster.kubeconfig))
-    async with open_session(configuration) as session:
+    async with open_session(configuration, await authorization(configuration)) as session:
         yield ApiServer(session, configuration.host.rstrip("/"))
 
 

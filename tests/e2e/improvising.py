@@ -21,7 +21,11 @@ from tests.e2e.installation import Installation
 from tests.waiting import until
 
 KINDS = ("MCPServer", "Deployment", "StatefulSet")
+IMAGES = ("localhost/greeter:1", "localhost/greeter:2")
+"""What the servers that the operator runs are made of: a listener that is there at once, so that many fit on a small machine."""
 _BROKEN = "registry.invalid/nobody/has:this"
+_NOBODY = {"spec": {"securityContext": {"runAsUser": 65532}}}
+"""The images name no user, and a server may not run as root."""
 _MOST = 3
 """Instances."""
 _STEPS = (2, 4)
@@ -70,9 +74,6 @@ def plan(seed: str, number: int) -> Plan:
         if action == "scale":
             replicas = random.choice([count for count in range(1, _MOST + 1) if count != replicas])
         changes += action in ("change", "restart", "pause")
-        if action == "pause":
-            # A scale that ends in a pause is done for kubectl, and for kstatus only when the pause is over.
-            steps[-1] = replace(steps[-1], waits=True)
         steps.append(Step(action, replicas, random.random() >= _OVERLAP))
         if action == "break":
             steps.append(Step("undo" if kind != "MCPServer" else "change", replicas))
@@ -87,7 +88,7 @@ def plan(seed: str, number: int) -> Plan:
 
 def _choices(kind: str, changes: int) -> Sequence[str]:
     """What may happen next; `undo` needs something that it can undo."""
-    choices = ["scale", "change", "change", "break", "restart"]
+    choices = ["scale", "change", "change", "break", "restart", "lose"]
     if kind == "MCPServer":
         choices.append("suspend")
     elif changes:
@@ -106,8 +107,12 @@ class Actor:
         self._listener = listener
         self._watch = watch
         self._changes = 0
-        self._image = installed.sample
+        self._image = IMAGES[0]
         self._replicas = 0
+
+    @property
+    def _selector(self) -> str:
+        return f"app.kubernetes.io/instance={self._name}" if self._plan.kind == "MCPServer" else f"app={self._name}"
 
     @property
     def workload(self) -> str:
@@ -150,7 +155,8 @@ class Actor:
 
     async def _create(self, step: Step) -> None:
         if self._plan.kind == "MCPServer":
-            await asyncio.to_thread(self._user.apply_server, self._name, image=self._image, replicas=step.replicas)
+            spec = {"image": self._image, "replicas": step.replicas, "podTemplate": _NOBODY}
+            await asyncio.to_thread(self._user.apply_server, self._name, **spec)
             return
         reference = {"kind": self._plan.kind, "name": self._name}
         await asyncio.to_thread(self._user.apply, _workload(self._plan.kind, self._name, step.replicas))
@@ -163,7 +169,7 @@ class Actor:
     async def _change(self, _: Step) -> None:
         self._changes += 1
         if self._plan.kind == "MCPServer":
-            self._image = self._installed.sample_next if self._image == self._installed.sample else self._installed.sample
+            self._image = IMAGES[IMAGES.index(self._image) - 1]
             await self._edit(image=self._image)
         else:
             await self._kubectl("set", "env", self.workload, f"CHANGE={self._changes}")
@@ -203,6 +209,21 @@ class Actor:
         if step.waits:
             await self._listener.until(lambda told: told["reason"] == "Paused" or told["status"] == "failed", "paused")
         await self._kubectl("rollout", "resume", self.workload)
+
+    async def _lose(self, step: Step) -> None:
+        """Delete a pod, as one who drains its node does."""
+        pods = await asyncio.to_thread(self._user.list, "pods", selector=self._selector)
+        if not pods:
+            return
+        name, uid = pods[0]["metadata"]["name"], pods[0]["metadata"]["uid"]
+        await self._kubectl("delete", "pod", name, "--wait=false", "--ignore-not-found")
+
+        async def gone() -> bool:
+            pod = await asyncio.to_thread(self._user.find, "pod", name)
+            return pod is None or pod["metadata"]["uid"] != uid
+
+        if step.waits:
+            await until(gone, f"{name} is gone", within=150)
 
     async def _suspend(self, _: Step) -> None:
         await self._edit(suspend=True)

@@ -6,13 +6,15 @@ import asyncio
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from local_cluster.pause import ARCHIVE, build_image
 from tests.bench.figures import percentile
 from tests.e2e.acting import User
 from tests.e2e.agreeing import Judgement, Listener, Watch, judge, watching
-from tests.e2e.improvising import Actor, Plan, plan
+from tests.e2e.improvising import IMAGES, Actor, Plan, plan
 from tests.e2e.installation import Installation
 from tests.e2e.subscribing import Subscriber
 from tests.kstatus import Kstatus, kstatus
@@ -60,7 +62,7 @@ class Stage:
 
     async def _end(self, actor: Actor, story: Plan, name: str) -> None:
         """The real kubectl has nothing left to wait for, and kstatus thinks so of the MCPServer too."""
-        said = await asyncio.to_thread(self.user.run, "rollout", "status", actor.workload, "--watch=false")
+        said = await asyncio.to_thread(self.user.run, "rollout", "status", actor.workload, "--timeout=120s")
         assert "successfully rolled out" in said or "complete" in said, f"kubectl rollout status says {said}"
 
         async def current() -> bool:
@@ -69,6 +71,16 @@ class Stage:
         await until(current, "kstatus says of the MCPServer that it is current")
 
 
+@pytest.fixture(scope="module")
+def greeters(installed: Installation, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The images of the stories' servers, in the cluster."""
+    for image in IMAGES:
+        folder = tmp_path_factory.mktemp("greeter")
+        build_image(Path(__file__).with_name("greeter.c"), image, folder)
+        installed.cluster.load_image(folder / ARCHIVE)
+
+
+@pytest.mark.usefixtures("greeters")
 async def test_running_is_told_when_kubectl_and_kstatus_agree_and_never_before(
     user: User, installed: Installation, pytestconfig: pytest.Config, measured: list[str]
 ) -> None:

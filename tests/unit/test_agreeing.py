@@ -16,7 +16,11 @@ def versions(*agreed: int) -> list[Version]:
         pytest.param(versions(0, 1), [Claim(2.5, 2)], [0.5], 0, id="after the truth"),
         pytest.param(versions(0, 1, 1), [Claim(3.5, 3)], [1.5], 0, id="the first version that was done counts"),
         pytest.param(versions(0, 0, 1), [Claim(2.5, 2)], [], 1, id="before it"),
-        pytest.param(versions(0), [Claim(2.5, None)], [], 1, id="of nothing"),
+        pytest.param(versions(0), [Claim(2.5, None)], [], 1, id="of what is gone and was never done"),
+        pytest.param(
+            versions(0, 1, 0), [Claim(3.5, None)], [1.5], 0, id="true when it was sent, and the workload is gone by now"
+        ),
+        pytest.param(versions(0, 1, 0), [Claim(2.5, 2), Claim(3.5, None)], [0.5], 1, id="again, of what is gone"),
         pytest.param(versions(0, 1, 0), [Claim(2.5, 3)], [0.5], 0, id="true when it was sent, and over by now"),
         pytest.param(versions(0, 1, 0), [Claim(2.5, 2), Claim(3.5, 3)], [0.5], 1, id="again, and what came next has only begun"),
         pytest.param(versions(0, 1, 0, 1), [Claim(2.5, 2), Claim(4.25, 4)], [0.5, 0.25], 0, id="twice"),

@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from local_stack.contract import ContractError
 from mcp_operator.eventlog.encoding import MAX_EVENT_BYTES, encode
 from mcp_operator.eventlog.log import EventId
+from mcp_operator.model.authors import Author, AuthorKind
 from mcp_operator.model.causes import Cause
 from mcp_operator.model.events import (
     Event,
@@ -44,6 +45,7 @@ STORY = {
     "a status with a cause": events.status(
         "default/weather", causes=[Cause(id="1", reason="OOMKilled", message="Out of memory", since=NOON, exit_code=137)]
     ),
+    "a status of an operation whose author has no name": events.status("default/weather", by=Author(kind=AuthorKind.UNDO)),
     "a progress": events.progress("default/weather", 40),
     "metrics": events.metrics("default/weather"),
     "metrics that can't be read": events.metrics("default/weather", None),
@@ -105,12 +107,13 @@ TIMES = st.datetimes(timezones=st.just(UTC))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.dictionaries(st.text(), inner)
 )
+AUTHORS = st.none() | st.builds(Author, operation=st.none() | st.sampled_from(["Apply", "Update"]))
 CAUSES = st.lists(st.builds(Cause, since=TIMES, exitCode=st.none() | st.integers()), max_size=3)
 INSTANCES = st.lists(st.builds(InstanceMetrics, sampledAt=st.none() | TIMES), max_size=3)
 CONDITIONS = st.lists(st.builds(Condition, lastTransitionTime=TIMES), max_size=3)
 
 ANY_PAYLOAD: Mapping[EventType, st.SearchStrategy[Any]] = {
-    EventType.STATUS: st.builds(StatusPayload, causes=CAUSES, conditions=CONDITIONS),
+    EventType.STATUS: st.builds(StatusPayload, by=AUTHORS, causes=CAUSES, conditions=CONDITIONS),
     EventType.PROGRESS: st.builds(ProgressPayload, stalledSince=st.none() | TIMES),
     EventType.METRICS: st.builds(MetricsPayload, sampledAt=TIMES, perInstance=INSTANCES),
     EventType.LOG: st.builds(

@@ -17,7 +17,7 @@ def test_the_same_seed_makes_the_same_story_and_another_seed_another() -> None:
 
 def test_all_that_can_happen_happens_to_each_kind() -> None:
     happened = {kind: {action for story in MANY if story.kind == kind for action in actions(story)} for kind in KINDS}
-    usual = {"create", "scale", "change", "break", "restart"}
+    usual = {"create", "scale", "change", "break", "restart", "lose"}
     assert happened == {
         "MCPServer": usual | {"pause", "suspend", "resume", "delete"},
         "Deployment": usual | {"pause", "undo"},

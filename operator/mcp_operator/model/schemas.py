@@ -161,7 +161,9 @@ def _tidy(schema: Any) -> Any:
 
 def _nullable(schema: Schema) -> Schema:
     choices = schema.get("anyOf", [])
-    if len(choices) == 2 and choices[1] == {"type": "null"} and isinstance(kind := choices[0].get("type"), str):
+    if len(choices) != 2 or choices[1] != {"type": "null"} or "enum" in choices[0]:  # null would not be one of the values
+        return schema
+    if isinstance(kind := choices[0].get("type"), str):
         rest = {key: value for key, value in schema.items() if key != "anyOf"}
         return {**choices[0], "type": [kind, "null"], **rest}
     return schema

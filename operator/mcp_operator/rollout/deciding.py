@@ -11,6 +11,8 @@ from mcp_operator.rollout.reading import TARGET_FORBIDDEN, Facts
 from mcp_operator.rollout.tracing import Traced
 from mcp_operator.rollout.wording import instances
 
+_UNCONFIRMED = "the Deployment is paused; Kubernetes doesn't confirm what its instances are until it goes on"
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -83,15 +85,18 @@ def _moving(facts: Facts, course: Course, traced: Traced) -> Verdict | None:
     if course.operation is None:
         return None
     counts = facts.counts
+    scales = course.operation.kind is OperationKind.SCALE
     if counts.updated < counts.desired:
         message = f"{counts.updated} of {instances(counts.desired)} on the newest revision"
     elif counts.replicas > counts.desired or (not counts.desired and counts.terminating):
         message = f"{instances(counts.replicas - counts.desired + counts.terminating)} yet to go"
     elif counts.available < counts.desired:
         message = f"{counts.available} of {instances(counts.desired)} available"
+    elif scales and facts.paused:
+        return Verdict(Status.SCALING, "Paused", _UNCONFIRMED)
     else:
         message = f"the {facts.kind}'s status has yet to agree"
-    if course.operation.kind is OperationKind.SCALE:
+    if scales:
         return _because(traced, Status.SCALING, "Scaling", message)
     if facts.awaits_deletion:
         message = f"{instances(counts.old)} of older revisions to be deleted by hand: the update strategy is OnDelete"
@@ -103,9 +108,15 @@ def _moving(facts: Facts, course: Course, traced: Traced) -> Verdict | None:
 
 def _resting(facts: Facts, traced: Traced) -> Verdict:
     counts = facts.counts
-    message = f"{counts.available} of {instances(counts.desired)} available"
-    if counts.available < counts.desired:
+    told = facts.workload.status.get("availableReplicas", 0) if facts.workload else 0
+    available = min(counts.available, told)  # the workload's status may be the last to know of an instance that came back
+    message = f"{available} of {instances(counts.desired)} available"
+    if available < counts.desired:
         return _because(traced, Status.DEGRADED, "MinimumReplicasUnavailable", message)
+    if facts.workload and not facts.workload.confirmed:
+        if facts.paused:
+            return Verdict(Status.PENDING, "Paused", _UNCONFIRMED)
+        return Verdict(Status.PENDING, "NotObserved", f"the {facts.kind} controller has not confirmed the change yet")
     return Verdict(Status.RUNNING, "Running", message)
 
 

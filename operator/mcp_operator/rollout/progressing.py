@@ -149,7 +149,9 @@ def _is_first_sight(previous: State | None) -> bool:
 
 def _came_late(facts: Facts, workload: Workload) -> bool:
     """Whether a workload seen for the first time had come to the end of its rollout long before, and has lost instances since."""
-    if not workload.was_complete or facts.counts.replicas != workload.replicas or facts.counts.old:
+    is_paused_at_rest = workload.paused and facts.counts.available == workload.replicas
+    was_complete = workload.was_complete or is_paused_at_rest  # a paused Deployment has forgotten to say so
+    if not was_complete or facts.counts.replicas != workload.replicas or facts.counts.old:
         return False
     if workload.kind is WorkloadKind.DEPLOYMENT:
         return True

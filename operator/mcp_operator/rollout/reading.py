@@ -168,10 +168,11 @@ def fingerprint(observation: Observation) -> str:
 def is_done(workload: Workload | None, target: Target | None, counts: Counts) -> bool:
     """Whether the workload has become what it was told to.
 
-    The rules are `kubectl rollout status`'s in their order (kubectl/pkg/polymorphichelpers/rollout_status.go), and one more:
-    status.replicas equals the wanted count. On a scale-down kubectl is content while the old instances still count; kstatus
-    waits for them, and so do we. The pods themselves must agree, because what is told beside "done" is counted from them, and
-    a watch of Deployments may run ahead of that of pods. Without any instance wanted, done means that the last one is gone.
+    The rules are `kubectl rollout status`'s in their order (kubectl/pkg/polymorphichelpers/rollout_status.go), and two more of
+    kstatus: status.replicas equals the wanted count (on a scale-down kubectl is content while the old instances still count),
+    and the condition Progressing says NewReplicaSetAvailable (which it never does of a paused Deployment). The pods themselves
+    must agree, because what is told beside "done" is counted from them, and a watch of Deployments may run ahead of that of
+    pods. Without any instance wanted, done means that the last one is gone, paused or not.
 
     Of a StatefulSet the instances below its partition may be of any revision; of one with the strategy OnDelete (which kubectl
     doesn't judge and kstatus calls done at once) all have to be of the newest.
@@ -188,7 +189,7 @@ def is_done(workload: Workload | None, target: Target | None, counts: Counts) ->
     if status.get("availableReplicas", 0) < max(updated, desired) or replicas != desired:
         return False
     pods_agree = counts.old <= kept and counts.replicas == desired and counts.available == desired
-    return pods_agree and (desired > 0 or counts.terminating == 0)
+    return pods_agree and (workload.confirmed if desired > 0 else counts.terminating == 0)
 
 
 def _carries(workload: Workload, generation: int, applied: Applied | None, previous: State | None) -> bool:

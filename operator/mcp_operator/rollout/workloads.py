@@ -19,6 +19,9 @@ from mcp_operator.rollout.instances import REVISION_LABEL, conditions_of, parse_
 DEFAULT_DEADLINE_SECONDS = 600
 """progressDeadlineSeconds where the API server hasn't filled it in."""
 
+NO_DEADLINE_SECONDS = 2**31 - 1
+"""A progressDeadlineSeconds that Kubernetes takes for none: then a Deployment's conditions don't speak of its rollouts."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workload:
@@ -62,6 +65,14 @@ class Workload:
         if not self.observed or progressing.get("reason") != "ProgressDeadlineExceeded":
             return None
         return parse_time(progressing["lastTransitionTime"])
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether its conditions don't gainsay its counts. The Deployment controller may write that a rollout has come through
+        one version later than the counts, and writes nothing of the kind while the Deployment is paused.
+        """
+        judges = self.kind is WorkloadKind.DEPLOYMENT and self.deadline_seconds != NO_DEADLINE_SECONDS
+        return self.was_complete if judges else True
 
     @property
     def was_complete(self) -> bool:
