@@ -23,7 +23,7 @@ from local_stack.stack import Stack
 from tests.e2e.acting import administrator, fresh_namespace
 from tests.e2e.installation import Installation
 
-AT_A_TIME = 5
+AT_A_TIME = 4
 """More don't end sooner on two cores: kubelet and kubectl then have the processors' whole time."""
 _LONGEST_SECONDS = 420
 """Of one story; the tests of a story that hangs fail, and nothing waits for it longer than that."""

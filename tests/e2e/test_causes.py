@@ -139,10 +139,10 @@ async def test_an_eviction_is_over_when_the_next_instance_has_proved_itself(user
 
 @side_by_side
 async def test_a_scale_that_gets_no_further_has_a_deadline_too(user: User, installed: Installation) -> None:
-    spec: dict[str, Any] = {**alone_on_its_node("narrow"), **listening(), "rollout": {"progressDeadlineSeconds": 5}}
-    user.apply_server("narrow", image=installed.sample, **spec)
+    user.apply_server("narrow", image=installed.sample, **alone_on_its_node("narrow"), **listening())
     async with installed.stream(user, "narrow") as stream:
         await stream.until_status("running")
+        user.patch_server("narrow", {"rollout": {"progressDeadlineSeconds": 5}})
         user.scale("narrow", 2)
         told = await stream.until(lambda event: bool(event.get("causes")))
         assert (told["status"], told["causes"][0]["reason"]) == ("scaling", "Unschedulable")

@@ -31,7 +31,7 @@ async def test_a_running_server_is_ready_for_kubectl_wait_and_kstatus(user: User
 
 @side_by_side
 async def test_a_rollout_is_in_progress_and_a_broken_one_has_failed_for_kstatus(user: User, installed: Installation) -> None:
-    user.apply_server("weather", image=installed.sample, rollout={"progressDeadlineSeconds": 5})
+    user.apply_server("weather", image=installed.sample)
     user.run("wait", "--for=condition=Ready", "mcpserver/weather", "--timeout=180s")
     seen: list[Kstatus] = []
 
@@ -41,7 +41,7 @@ async def test_a_rollout_is_in_progress_and_a_broken_one_has_failed_for_kstatus(
             seen.append(now)
         return now
 
-    user.patch_server("weather", {"image": "registry.invalid/nobody/has:this"})
+    user.patch_server("weather", {"image": "registry.invalid/nobody/has:this", "rollout": {"progressDeadlineSeconds": 5}})
     await until(lambda: kstatus_now() is Kstatus.FAILED, "kstatus says Failed")
     assert seen[0] is not Kstatus.CURRENT, "an edited server is never Current before the operator has seen the edit"
     conditions = user.conditions("weather")
@@ -76,12 +76,12 @@ async def test_kubectl_get_shows_status_instances_ready_and_progress(user: User,
 
 @side_by_side
 async def test_big_steps_are_kubernetes_events_without_repeats(user: User, installed: Installation) -> None:
-    user.apply_server("weather", image=installed.sample, rollout={"progressDeadlineSeconds": 5})
+    user.apply_server("weather", image=installed.sample)
     async with installed.stream(user, "weather") as stream:
         await stream.until_status("running")
         user.scale("weather", 2)
         await stream.until_status("running", instances=2)
-        user.patch_server("weather", {"image": "registry.invalid/nobody/has:this"})
+        user.patch_server("weather", {"image": "registry.invalid/nobody/has:this", "rollout": {"progressDeadlineSeconds": 5}})
         await stream.until_status("failed")
 
     def events() -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ def percents(events: list[EventJson], *, kind: str) -> list[int]:
 @side_by_side
 async def test_a_server_lives_from_apply_to_delete(user: User, installed: Installation) -> None:
     async with installed.cluster_stream(user) as stream:
-        user.apply_server("weather", image=installed.sample, rollout={"progressDeadlineSeconds": 10})
+        user.apply_server("weather", image=installed.sample)
         created = await stream.until_status("deploying")
         assert created["server"] == f"{user.namespace}/weather"
         running = await stream.until_status("running", instances=1, desired=1)
@@ -38,7 +38,7 @@ async def test_a_server_lives_from_apply_to_delete(user: User, installed: Instal
         new = await stream.until_status("running", instances=3)
         assert new["revision"] not in (None, running["revision"])
 
-        user.patch_server("weather", {"image": "registry.invalid/nobody/has:this"})
+        user.patch_server("weather", {"image": "registry.invalid/nobody/has:this", "rollout": {"progressDeadlineSeconds": 10}})
         told = await stream.until(lambda event: bool(event.get("causes")))
         assert told["causes"][0]["reason"] in ("ErrImagePull", "ImagePullBackOff")
         assert "registry.invalid/nobody/has:this" in told["causes"][0]["message"]
