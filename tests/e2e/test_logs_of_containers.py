@@ -136,7 +136,7 @@ async def test_each_line_of_each_container_is_in_the_history_of_a_server_that_is
 async def test_a_log_that_kubelet_rotates_while_it_is_followed_loses_no_line(user: User, installed: Installation) -> None:
     path = f"/api/events?namespace={user.namespace}&types=log"
     async with Subscriber(f"{installed.gateway}{path}") as stream:
-        user.apply_server("flooding", image=installed.sample, **program(FLOODING))
+        user.apply_server("flooding", image=installed.sample, resources={"requests": {"cpu": "500m"}}, **program(FLOODING))
         instance = await instance_of(user, "flooding")
 
         def numbers(*options: str) -> list[int]:
