@@ -18,6 +18,8 @@ HASTY: Mapping[str, list[str]] = {
     "kube-controller-manager": ["--node-monitor-grace-period=12s", "--node-monitor-period=1s"],
 }
 """Of a cluster in which an eviction and the loss of a node take seconds, not minutes."""
+PATIENT: Mapping[str, list[str]] = {**HASTY, "kube-controller-manager": ["--node-monitor-grace-period=30s"]}
+"""The same for a cluster that much happens on: a kubelet that has no time for its lease twice in a row is no loss yet."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,10 @@
 """A person with kubectl in one namespace, as tests use them."""
 
 import json
+import secrets
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -77,3 +79,14 @@ class User:
         return {
             condition["type"]: condition for condition in self.get("mcpserver", server).get("status", {}).get("conditions", ())
         }
+
+
+@contextmanager
+def fresh_namespace(kubectl: Kubectl) -> Iterator[User]:
+    """Somebody in a namespace of their own; it goes with all that is in it."""
+    name = f"test-{secrets.token_hex(4)}"
+    kubectl("create", "namespace", name)
+    try:
+        yield User(kubectl, name)
+    finally:
+        kubectl("delete", "namespace", name, "--wait=false")

@@ -1,14 +1,15 @@
 """What the tests on a real cluster share: one cluster with the operator in it, started once, and a namespace for each test."""
 
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from local_stack.stack import Stack, started
-from tests.e2e.acting import Kubectl, User, administrator
+from tests.e2e.acting import Kubectl, User, administrator, fresh_namespace
 from tests.e2e.installation import Installation
+from tests.e2e.side_by_side import Stories, is_story
+from tests.failures import PATIENT
 
 _MEASURED = pytest.StashKey[list[str]]()
 
@@ -23,13 +24,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker("e2e")
+    places = [place for place, item in enumerate(items) if item.path.is_relative_to(Path(__file__).parent)]
+    in_turn = sorted((items[place] for place in places), key=lambda item: not is_story(item))
+    for place, item in zip(places, in_turn, strict=True):
+        item.add_marker("e2e")
+        items[place] = item
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_MEASURED] = []
+    config.addinivalue_line(
+        "markers", "side_by_side(story): disturbs no other test on the cluster, as tests/e2e/side_by_side.py says"
+    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -52,7 +58,7 @@ def clusters() -> Path:
 @pytest.fixture(scope="session")
 def stack(clusters: Path, pytestconfig: pytest.Config) -> Iterator[Stack]:
     """A cluster with the operator in it; a cluster that can't start fails the run."""
-    with started(name=pytestconfig.getoption("cluster"), directory=clusters, port=0) as stack:
+    with started(name=pytestconfig.getoption("cluster"), directory=clusters, port=0, flags=PATIENT) as stack:
         yield stack
 
 
@@ -68,16 +74,21 @@ def kubectl(stack: Stack) -> Kubectl:
     return administrator(stack.cluster)
 
 
-@pytest.fixture
-def namespace(kubectl: Kubectl) -> Iterator[str]:
-    """A namespace of the test's own; it goes with all that is in it."""
-    name = f"test-{secrets.token_hex(4)}"
-    kubectl("create", "namespace", name)
-    yield name
-    kubectl("delete", "namespace", name, "--wait=false")
+@pytest.fixture(scope="session")
+def stories(request: pytest.FixtureRequest, stack: Stack) -> Iterator[Stories]:
+    """The stories of this run; they begin when this is asked for."""
+    with Stories.of(request.session.items, stack) as stories:
+        yield stories
+
+
+@pytest.fixture(scope="session")
+def visitor(kubectl: Kubectl) -> User:
+    """Somebody with kubectl who changes nothing, and so needs no namespace of their own."""
+    return User(kubectl, "default")
 
 
 @pytest.fixture
-def user(kubectl: Kubectl, namespace: str) -> User:
+def user(kubectl: Kubectl) -> Iterator[User]:
     """Somebody with kubectl, who works in a fresh namespace."""
-    return User(kubectl, namespace)
+    with fresh_namespace(kubectl) as user:
+        yield user

@@ -7,6 +7,7 @@ import re
 import textwrap
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TypeAlias
 
 from local_stack.stack import NAMESPACE
@@ -55,10 +56,14 @@ class Kubectl:
     async def _run(self, *options: str) -> list[Printed]:
         process = await asyncio.create_subprocess_exec(*self._argv, *options, stdout=PIPE, stderr=DEVNULL)
         assert process.stdout is not None
-        async with asyncio.timeout(240):
-            content = await process.stdout.read(1)
-            self.reads.set()
-            content += await process.stdout.read()
+        try:
+            async with asyncio.timeout(240):
+                content = await process.stdout.read(1)
+                self.reads.set()
+                content += await process.stdout.read()
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
             await process.wait()
         return [(found[1].decode(), found[2].decode(errors="replace")) for found in _LINE.finditer(content)]
 

@@ -56,7 +56,7 @@ class Subscriber:
         await asyncio.gather(self._reading, return_exceptions=True)
         await self._session.close()
 
-    async def until(self, told: Callable[[EventJson], bool], *, within: float = 120) -> EventJson:
+    async def until(self, told: Callable[[EventJson], bool], *, within: float = 180) -> EventJson:
         """The next event of which `told` is true."""
         async with asyncio.timeout(within), self._told:
             while True:
@@ -75,7 +75,7 @@ class Subscriber:
         """Have `until` begin with the first event again."""
         self._seen = 0
 
-    async def until_status(self, status: str, *, within: float = 120, **fields: object) -> EventJson:
+    async def until_status(self, status: str, *, within: float = 180, **fields: object) -> EventJson:
         """The next status event with this status and these fields."""
         expected = {"type": "status", "status": status, **fields}
         try:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.e2e.acting import User
 from tests.e2e.installation import Installation
+from tests.e2e.side_by_side import side_by_side
 from tests.e2e.subscribing import EventJson, Subscriber
 
 API_VERSION = "mcp-operator.dev/v1alpha1"
@@ -67,6 +68,7 @@ async def settled(stream: Subscriber) -> EventJson:
     return await stream.until(lambda event: event["type"] == "status" and event["status"] in ("running", "stopped"))
 
 
+@side_by_side
 async def test_each_way_to_scale_or_change_a_server_is_named(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample, replicas=2)
     async with installed.stream(user, "weather") as stream:
@@ -91,6 +93,7 @@ def busy(user: User, pod: str) -> Iterator[None]:
         user.run("exec", pod, "--", "python3", "-c", f"import os; os.kill({pid}, 9)", check=False)
 
 
+@side_by_side
 async def test_an_autoscaler_is_named_with_the_metric_that_it_scaled_by_and_its_limit(
     user: User, installed: Installation
 ) -> None:
@@ -134,6 +137,7 @@ async def test_an_autoscaler_is_named_with_the_metric_that_it_scaled_by_and_its_
         assert (await settled(stream))["instances"] == 2
 
 
+@side_by_side
 async def test_who_scaled_the_deployment_behind_the_operator_s_back_is_named(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample)
     async with installed.stream(user, "weather") as stream:

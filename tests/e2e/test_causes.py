@@ -1,51 +1,33 @@
-"""What can go wrong does, on one cluster, side by side: each failure is told at once, with its cause and the last words.
-
-The cluster is one of its own, because an eviction and the loss of a node would take minutes with the usual settings.
-"""
+"""What can go wrong does, side by side: each failure is told at once, with its cause and the last words."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from local_stack.stack import started
-from tests.e2e.acting import User, administrator
+from tests.e2e.acting import User
 from tests.e2e.installation import Installation
+from tests.e2e.side_by_side import side_by_side
 from tests.e2e.subscribing import EventJson, Subscriber
-from tests.failures import FAILURES, HASTY, SELDOM, Failure, alone_on_its_node, lines_in, listening, main, manifests, spec_of
+from tests.failures import FAILURES, SELDOM, Failure, alone_on_its_node, lines_in, listening, main, manifests, spec_of
 from tests.recorder.cases import standing_still
 
 PLACES = sorted({failure.place for failure in FAILURES.values()})
 
 
-@pytest.fixture(scope="module")
-def installed(clusters: Path, pytestconfig: pytest.Config) -> Iterator[Installation]:
-    """The operator in a cluster that gives up soon."""
-    name = f"{pytestconfig.getoption('cluster')}-hasty"
-    with started(name=name, directory=clusters, port=0, flags=HASTY) as stack:
-        yield Installation(stack)
-
-
-@pytest.fixture(scope="module")
-def users(installed: Installation) -> Mapping[str, User]:
-    """Somebody in each place that failures stand in, who has just applied all servers of this module."""
-    kubectl = administrator(installed.cluster)
-    made = {place: User(kubectl, f"{place}-place") for place in PLACES}
-    for place, user in made.items():
-        user.apply(*manifests(place, user.namespace))
-        specs = {name: spec_of(failure, installed.sample) for name, failure in FAILURES.items() if failure.place == place}
-        user.apply_servers(specs)
-    hook = {"lifecycle": {"preStop": {"exec": {"command": ["/no/such/hook"]}}}}
-    deadline = {"progressDeadlineSeconds": 5}
-    well: dict[str, Mapping[str, Any]] = {
-        "calm": {},
-        "hooked": main(**SELDOM, **hook),
-        "narrow": {"rollout": deadline, **alone_on_its_node("narrow"), **listening()},
-    }
-    made["open"].apply_servers({name: {"image": installed.sample, **spec} for name, spec in well.items()})
-    return made
+@contextmanager
+def places(user: User) -> Iterator[Mapping[str, User]]:
+    """Somebody in each place that failures stand in; the places go with all that is in them."""
+    made = {place: User(user.kubectl, f"{user.namespace}-{place}") for place in PLACES}
+    try:
+        for place, each in made.items():
+            each.apply(*manifests(place, each.namespace))
+        yield made
+    finally:
+        user.kubectl("delete", "node", "gpu", "--ignore-not-found", "--wait=false")
+        user.kubectl("delete", "namespace", *(each.namespace for each in made.values()), "--wait=false")
 
 
 class Told:
@@ -92,19 +74,25 @@ class Told:
         return lacking + [f"{reason} as well" for reason in failure.spares if reason not in self.causes[name]]
 
 
-async def test_each_failure_is_told_with_its_cause(installed: Installation, users: Mapping[str, User]) -> None:
+@side_by_side
+async def test_each_failure_is_told_with_its_cause(user: User, installed: Installation) -> None:
     told = Told()
-    async with Subscriber(f"{installed.gateway}/api/events?types=status,log&since=earliest") as stream:
+    with places(user) as users:
+        namespaces = ",".join(each.namespace for each in users.values())
+        async with Subscriber(f"{installed.gateway}/api/events?types=status,log&namespace={namespaces}") as stream:
+            for place, each in users.items():
+                failing = {name: failure for name, failure in FAILURES.items() if failure.place == place}
+                each.apply_servers({name: spec_of(failure, installed.sample) for name, failure in failing.items()})
 
-        def is_all(event: EventJson) -> bool:
-            told.take(event)
-            return not any(told.lacks(name, failure) for name, failure in FAILURES.items())
+            def is_all(event: EventJson) -> bool:
+                told.take(event)
+                return not any(told.lacks(name, failure) for name, failure in FAILURES.items())
 
-        try:
-            await stream.until(is_all, within=150)
-        except TimeoutError:
-            lacking = {name: told.lacks(name, failure) for name, failure in FAILURES.items()}
-            pytest.fail(f"not told: { {name: each for name, each in lacking.items() if each} }")
+            try:
+                await stream.until(is_all, within=180)
+            except TimeoutError:
+                lacking = {name: told.lacks(name, failure) for name, failure in FAILURES.items()}
+                pytest.fail(f"not told: { {name: each for name, each in lacking.items() if each} }")
 
     wrongly_failed = {name: told.failed[name] for name, each in FAILURES.items() if each.fails is False and name in told.failed}
     assert not wrongly_failed, "an autoscaler may bring a node, and a probe may pass in the end"
@@ -117,12 +105,12 @@ async def test_each_failure_is_told_with_its_cause(installed: Installation, user
 
 
 @pytest.mark.parametrize("name", ["low-port", "not-restricted"])
-async def test_the_lines_of_pod_template_in_a_message_cure_it(
-    installed: Installation, users: Mapping[str, User], name: str
-) -> None:
-    user = users[FAILURES[name].place]
+@side_by_side
+async def test_the_lines_of_pod_template_in_a_message_cure_it(user: User, installed: Installation, name: str) -> None:
+    user.apply(*manifests(FAILURES[name].place, user.namespace))
+    user.apply_server(name, **spec_of(FAILURES[name], installed.sample))
     async with installed.stream(user, name) as stream:
-        told = await stream.until(lambda event: event["type"] == "status" and bool(event["causes"]))
+        told = await stream.until(lambda event: any("podTemplate: {" in cause["message"] for cause in event.get("causes", ())))
         user.patch_server(name, {"podTemplate": cured(user, name, told["causes"][0]["message"])})
         await stream.until_status("running", instances=1)
 
@@ -138,21 +126,23 @@ def cured(user: User, name: str, message: str) -> Any:
     return {"spec": spec}
 
 
-async def test_an_eviction_is_over_when_the_next_instance_has_proved_itself(
-    installed: Installation, users: Mapping[str, User]
-) -> None:
+@side_by_side
+async def test_an_eviction_is_over_when_the_next_instance_has_proved_itself(user: User, installed: Installation) -> None:
     def is_recovery(event: EventJson) -> bool:
         causes = event["causes"] if event["type"] == "status" else []
         return any((cause["reason"], cause["state"]) == ("Evicted", "recovered") for cause in causes)
 
-    async with installed.stream(users["open"], "evicted") as stream:
+    user.apply_server("evicted", **spec_of(FAILURES["evicted"], installed.sample))
+    async with installed.stream(user, "evicted") as stream:
         await stream.until(is_recovery)
 
 
-async def test_a_scale_that_gets_no_further_has_a_deadline_too(installed: Installation, users: Mapping[str, User]) -> None:
-    user = users["open"]
+@side_by_side
+async def test_a_scale_that_gets_no_further_has_a_deadline_too(user: User, installed: Installation) -> None:
+    user.apply_server("narrow", image=installed.sample, **alone_on_its_node("narrow"), **listening())
     async with installed.stream(user, "narrow") as stream:
         await stream.until_status("running")
+        user.patch_server("narrow", {"rollout": {"progressDeadlineSeconds": 5}})
         user.scale("narrow", 2)
         told = await stream.until(lambda event: bool(event.get("causes")))
         assert (told["status"], told["causes"][0]["reason"]) == ("scaling", "Unschedulable")
@@ -160,10 +150,10 @@ async def test_a_scale_that_gets_no_further_has_a_deadline_too(installed: Instal
         assert {cause["reason"] for cause in failed["causes"]} == {"Unschedulable", "ProgressDeadlineExceeded"}
 
 
-async def test_a_warning_that_fits_no_cause_is_told_as_kubernetes_says_it(
-    installed: Installation, users: Mapping[str, User]
-) -> None:
-    user = users["open"]
+@side_by_side
+async def test_a_warning_that_fits_no_cause_is_told_as_kubernetes_says_it(user: User, installed: Installation) -> None:
+    hook = {"lifecycle": {"preStop": {"exec": {"command": ["/no/such/hook"]}}}}
+    user.apply_server("hooked", image=installed.sample, **main(**SELDOM, **hook))
     async with installed.stream(user, "hooked") as stream:
         await stream.until_status("running")
         (pod,) = user.pods("hooked")
@@ -176,10 +166,9 @@ async def test_a_warning_that_fits_no_cause_is_told_as_kubernetes_says_it(
 
 
 async def test_instances_on_a_node_that_says_nothing_are_told_as_lost_until_it_speaks_again(
-    installed: Installation, users: Mapping[str, User]
+    user: User, installed: Installation
 ) -> None:
-    """The last test here: the node is the only one."""
-    user = users["open"]
+    user.apply_server("calm", image=installed.sample)
     async with installed.stream(user, "calm") as stream:
         await stream.until_status("running")
         with standing_still(installed.cluster, "kubelet"):
@@ -188,3 +177,4 @@ async def test_instances_on_a_node_that_says_nothing_are_told_as_lost_until_it_s
             assert cause["message"] == "node local doesn't answer: how the instance is isn't known"
         recovered = await stream.until_status("running", instances=1)
         assert [cause["state"] for cause in recovered["causes"]] == ["recovered"]
+    await installed.ready()  # its instance was on the node too

@@ -6,6 +6,7 @@ import pytest
 
 from tests.e2e.acting import Object, User
 from tests.e2e.installation import Installation
+from tests.e2e.side_by_side import side_by_side
 from tests.waiting import until
 
 
@@ -27,6 +28,7 @@ def foreign_deployment(image: str) -> Object:
     }
 
 
+@side_by_side
 async def test_a_server_gets_a_deployment_and_a_service_of_its_name(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample, port=8080, metadata={"labels": {"team": "sky"}})
     async with installed.stream(user, "weather") as stream:
@@ -48,6 +50,7 @@ async def test_a_server_gets_a_deployment_and_a_service_of_its_name(user: User, 
     await until(slices, "the Service selects the instances")
 
 
+@side_by_side
 async def test_the_instances_of_a_server_run_under_the_restricted_pod_security_standard(
     user: User, installed: Installation
 ) -> None:
@@ -57,6 +60,7 @@ async def test_the_instances_of_a_server_run_under_the_restricted_pod_security_s
         await stream.until_status("running")
 
 
+@side_by_side
 async def test_a_new_restarted_at_rolls_all_instances(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample)
     async with installed.stream(user, "weather") as stream:
@@ -69,6 +73,7 @@ async def test_a_new_restarted_at_rolls_all_instances(user: User, installed: Ins
     assert after["metadata"]["uid"] != before["metadata"]["uid"]
 
 
+@side_by_side
 async def test_the_pod_template_is_merged_over_the_pod(user: User, installed: Installation) -> None:
     template = {
         "metadata": {"annotations": {"example.com/note": "merged"}, "labels": {"app.kubernetes.io/instance": "other"}},
@@ -89,6 +94,7 @@ async def test_the_pod_template_is_merged_over_the_pod(user: User, installed: In
     assert pod["metadata"]["labels"]["app.kubernetes.io/instance"] == "weather", "the operator's labels win"
 
 
+@side_by_side
 async def test_a_pod_template_that_the_api_server_refuses_is_not_accepted(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample, podTemplate={"spec": {"restartPolicy": "Sometimes"}})
 
@@ -105,6 +111,7 @@ async def test_a_pod_template_that_the_api_server_refuses_is_not_accepted(user: 
     assert user.conditions("weather")["Accepted"]["status"] == "True"
 
 
+@side_by_side
 async def test_a_deployment_scaled_by_hand_is_put_back(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample, replicas=1)
     async with installed.stream(user, "weather") as stream:
@@ -114,6 +121,7 @@ async def test_a_deployment_scaled_by_hand_is_put_back(user: User, installed: In
         await stream.until_status("running", instances=1, desired=1)
 
 
+@side_by_side
 async def test_another_writer_that_insists_is_told_as_a_drift_conflict(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample)
     async with installed.stream(user, "weather") as stream:
@@ -131,6 +139,7 @@ async def test_another_writer_that_insists_is_told_as_a_drift_conflict(user: Use
 
 
 @pytest.mark.parametrize("child", ["deployment", "service"])
+@side_by_side
 async def test_a_deleted_child_comes_back(user: User, installed: Installation, child: str) -> None:
     user.apply_server("weather", image=installed.sample)
     async with installed.stream(user, "weather") as stream:
@@ -140,6 +149,7 @@ async def test_a_deleted_child_comes_back(user: User, installed: Installation, c
     await until(lambda: (user.find(child, "weather") or {}).get("metadata", {}).get("uid", before) != before, f"a new {child}")
 
 
+@side_by_side
 async def test_fields_of_other_writers_are_left_alone(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample)
     async with installed.stream(user, "weather") as stream:
@@ -150,6 +160,7 @@ async def test_fields_of_other_writers_are_left_alone(user: User, installed: Ins
     assert user.get("deployment", "weather")["metadata"]["annotations"]["example.com/note"] == "mine"
 
 
+@side_by_side
 async def test_a_foreign_deployment_of_the_same_name_stays_untouched(user: User, installed: Installation) -> None:
     user.apply(foreign_deployment(installed.sample))
     before = user.get("deployment", "weather")["metadata"]
@@ -166,6 +177,7 @@ async def test_a_foreign_deployment_of_the_same_name_stays_untouched(user: User,
         await stream.until_status("running")
 
 
+@side_by_side
 async def test_a_server_deleted_and_made_again_at_once_works(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample)
     async with installed.stream(user, "weather") as stream:
@@ -179,6 +191,7 @@ async def test_a_server_deleted_and_made_again_at_once_works(user: User, install
     assert user.get("deployment", "weather")["metadata"]["ownerReferences"][0]["uid"] == second["uid"]
 
 
+@side_by_side
 async def test_scaling_works_by_every_door(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample)
     async with installed.stream(user, "weather") as stream:

@@ -2,10 +2,12 @@
 
 from tests.e2e.acting import User
 from tests.e2e.installation import Installation
+from tests.e2e.side_by_side import side_by_side
 from tests.kstatus import Kstatus, kstatus
 from tests.waiting import until
 
 
+@side_by_side
 async def test_a_running_server_is_ready_for_kubectl_wait_and_kstatus(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample, replicas=2)
     user.run("wait", "--for=condition=Ready", "mcpserver/weather", "--timeout=180s")
@@ -27,8 +29,9 @@ async def test_a_running_server_is_ready_for_kubectl_wait_and_kstatus(user: User
     assert all(c["reason"].isalnum() for c in conditions.values())
 
 
+@side_by_side
 async def test_a_rollout_is_in_progress_and_a_broken_one_has_failed_for_kstatus(user: User, installed: Installation) -> None:
-    user.apply_server("weather", image=installed.sample, rollout={"progressDeadlineSeconds": 5})
+    user.apply_server("weather", image=installed.sample)
     user.run("wait", "--for=condition=Ready", "mcpserver/weather", "--timeout=180s")
     seen: list[Kstatus] = []
 
@@ -38,7 +41,7 @@ async def test_a_rollout_is_in_progress_and_a_broken_one_has_failed_for_kstatus(
             seen.append(now)
         return now
 
-    user.patch_server("weather", {"image": "registry.invalid/nobody/has:this"})
+    user.patch_server("weather", {"image": "registry.invalid/nobody/has:this", "rollout": {"progressDeadlineSeconds": 5}})
     await until(lambda: kstatus_now() is Kstatus.FAILED, "kstatus says Failed")
     assert seen[0] is not Kstatus.CURRENT, "an edited server is never Current before the operator has seen the edit"
     conditions = user.conditions("weather")
@@ -51,6 +54,7 @@ async def test_a_rollout_is_in_progress_and_a_broken_one_has_failed_for_kstatus(
     await until(lambda: kstatus_now() is Kstatus.CURRENT, "kstatus says Current")
 
 
+@side_by_side
 async def test_a_suspended_server_is_ready_because_it_is_as_wanted(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample, suspend=True)
     user.run("wait", "--for=condition=Ready", "mcpserver/weather", "--timeout=180s")
@@ -58,6 +62,7 @@ async def test_a_suspended_server_is_ready_because_it_is_as_wanted(user: User, i
     assert kstatus(user.get("mcpserver", "weather")) is Kstatus.CURRENT
 
 
+@side_by_side
 async def test_kubectl_get_shows_status_instances_ready_and_progress(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample)
     user.run("wait", "--for=condition=Ready", "mcpserver/weather", "--timeout=180s")
@@ -69,13 +74,14 @@ async def test_kubectl_get_shows_status_instances_ready_and_progress(user: User,
     assert f"http://weather.{user.namespace}.svc:8080/mcp" in wide
 
 
+@side_by_side
 async def test_big_steps_are_kubernetes_events_without_repeats(user: User, installed: Installation) -> None:
-    user.apply_server("weather", image=installed.sample, rollout={"progressDeadlineSeconds": 5})
+    user.apply_server("weather", image=installed.sample)
     async with installed.stream(user, "weather") as stream:
         await stream.until_status("running")
         user.scale("weather", 2)
         await stream.until_status("running", instances=2)
-        user.patch_server("weather", {"image": "registry.invalid/nobody/has:this"})
+        user.patch_server("weather", {"image": "registry.invalid/nobody/has:this", "rollout": {"progressDeadlineSeconds": 5}})
         await stream.until_status("failed")
 
     def events() -> list[tuple[str, str]]:

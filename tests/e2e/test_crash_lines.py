@@ -7,6 +7,7 @@ import yaml
 
 from tests.e2e.acting import User
 from tests.e2e.installation import Installation
+from tests.e2e.side_by_side import side_by_side
 from tests.e2e.subscribing import EventJson, Subscriber
 from tests.waiting import until
 
@@ -47,6 +48,7 @@ async def last_lines(stream: Subscriber, count: int) -> list[EventJson]:
     return [await stream.until(lambda event: event["type"] == "log" and event["previous"]) for _ in range(count)]
 
 
+@side_by_side
 async def test_a_traceback_of_a_server_that_dies_at_once_is_told_as_kubectl_shows_it(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample, replicas=2, logs={"format": "text"}, **runs(DIES_ONCE))
     async with installed.stream(user, "weather") as stream:
@@ -63,6 +65,7 @@ async def test_a_traceback_of_a_server_that_dies_at_once_is_told_as_kubectl_show
     assert "IndexError: list index out of range" in [line["msg"] for line in lines if line["level"] == "error"]
 
 
+@side_by_side
 async def test_who_comes_when_the_pod_is_gone_still_finds_what_it_printed(user: User, installed: Installation) -> None:
     (manifest,) = yaml.safe_load_all((SAMPLES / "crashing.yaml").read_text())
     manifest["spec"]["image"] = installed.sample

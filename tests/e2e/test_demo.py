@@ -3,18 +3,20 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 from local_cluster import Cluster
+from local_stack.__main__ import CLUSTERS
 from local_stack.recording import read
 from local_stack.stack import REPOSITORY
 from local_stack.story import STORY, chapters
 from tests.contract import contract
+from tests.e2e.side_by_side import side_by_side
 
 RECORDING = REPOSITORY / ".local" / "demo" / "events.sse"
 
 
-def test_the_demo_shows_every_step_in_the_stream_that_it_recorded(clusters: Path) -> None:
+@side_by_side
+def test_the_demo_shows_every_step_in_the_stream_that_it_recorded() -> None:
     RECORDING.unlink(missing_ok=True)
     demo = [sys.executable, "-m", "local_stack", "demo"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -27,4 +29,4 @@ def test_the_demo_shows_every_step_in_the_stream_that_it_recorded(clusters: Path
         assert chapter.step.title in done.stdout
     assert {event["type"] for event in read(RECORDING, contract=contract())} == {"status", "progress", "metrics", "log"}
     assert "\x1b" not in done.stdout, "colours turn off where the output is no terminal"
-    assert not Cluster.at("demo", clusters).running
+    assert not Cluster.at("demo", CLUSTERS).running

@@ -5,6 +5,7 @@ from functools import partial
 
 from tests.e2e.acting import User
 from tests.e2e.installation import Installation
+from tests.e2e.side_by_side import side_by_side
 from tests.waiting import until
 
 
@@ -95,6 +96,7 @@ async def test_the_api_server_killed_and_back_leaves_streams_open_and_truth_righ
         assert [frame["type"] for frame in by_name.control].count("hello") == 1, "the very same response went on"
 
 
+@side_by_side
 async def test_a_pod_that_is_killed_is_told_as_degraded_and_then_running(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample, replicas=2)
     async with installed.stream(user, "weather") as stream:
@@ -106,6 +108,7 @@ async def test_a_pod_that_is_killed_is_told_as_degraded_and_then_running(user: U
         await stream.until_status("running", instances=2)
 
 
+@side_by_side
 async def test_a_subscriber_that_disappears_costs_the_others_nothing(user: User, installed: Installation) -> None:
     async with installed.cluster_stream(user) as staying:
         for _ in range(20):

@@ -8,7 +8,8 @@ from typing import Any
 
 from tests.e2e.acting import User
 from tests.e2e.installation import Installation
-from tests.e2e.printing import Kubectl, Printed, figure, instance_of, is_line, program, told
+from tests.e2e.printing import Kubectl, Printed, instance_of, is_line, program, told
+from tests.e2e.side_by_side import side_by_side
 from tests.e2e.subscribing import EventJson, Subscriber
 from tests.waiting import until
 
@@ -84,6 +85,7 @@ async def history(installed: Installation, user: User, cursor: str, last: EventJ
         return stream.up_to(await stream.until(lambda event: event["id"] == last["id"]))
 
 
+@side_by_side
 async def test_each_line_of_each_container_is_in_the_history_of_a_server_that_is_always_followed(
     user: User, installed: Installation
 ) -> None:
@@ -130,10 +132,11 @@ async def test_each_line_of_each_container_is_in_the_history_of_a_server_that_is
     assert [line["continues"] for line in trace] == [None, *[trace[0]["key"]] * (len(trace) - 1)]
 
 
+@side_by_side
 async def test_a_log_that_kubelet_rotates_while_it_is_followed_loses_no_line(user: User, installed: Installation) -> None:
     path = f"/api/events?namespace={user.namespace}&types=log"
     async with Subscriber(f"{installed.gateway}{path}") as stream:
-        user.apply_server("flooding", image=installed.sample, **program(FLOODING))
+        user.apply_server("flooding", image=installed.sample, resources={"requests": {"cpu": "500m"}}, **program(FLOODING))
         instance = await instance_of(user, "flooding")
 
         def numbers(*options: str) -> list[int]:
@@ -151,6 +154,7 @@ async def test_a_log_that_kubelet_rotates_while_it_is_followed_loses_no_line(use
     assert not [frame for frame in stream.control if frame["type"] in {"dropped", "reset"}]
 
 
+@side_by_side
 async def test_following_and_redacting_are_switched_while_instances_run(user: User, installed: Installation) -> None:
     pod = {"containers": [container("helper", installed.sample, TALKING)], "volumes": [{"name": "life", "emptyDir": {}}]}
     _, listed = await installed.get_json("/api/servers")
@@ -158,10 +162,15 @@ async def test_following_and_redacting_are_switched_while_instances_run(user: Us
     await until(lambda: len(running(user)) == 2, "both instances run")
     lines = f"/api/servers/{user.namespace}:weather/events?types=log"
 
-    before = figure(installed, "log_lines_total")
     user.patch_server("weather", {"logs": {"follow": "always", "tailLines": 5}})
-    await until(lambda: figure(installed, "log_lines_total") > before + 100, "lines are told though nobody listens")
+    await until(lambda: is_observed(user), "the operator knows of it")
+    begun = newest(user)
+    await until(lambda: newest(user) > begun + 200, "it goes on printing, and nobody listens", every=0.5)
+    at_last = newest(user)
     async with Subscriber(f"{installed.gateway}{lines}", last_event_id=listed["cursor"]) as stream:
+        first = await stream.until(lambda event: is_line(event, running(user)[0]) and event["container"] == "mcp")
+        assert int(first["msg"].split()[0]) < at_last - 100, "lines were told though nobody listened"
+        stream.rewind()
         await stream.until(ThreeOfEach(containers=4))
     async with Subscriber(f"{installed.gateway}{lines}&tail=3") as stream:
         await stream.until_control("bookmark")
@@ -172,6 +181,17 @@ async def test_following_and_redacting_are_switched_while_instances_run(user: Us
         await stream.until(lambda event: is_line(event) and event["msg"].endswith(" password=[redacted]"))
         user.patch_server("weather", {"logs": {"redact": False}})
         await stream.until(lambda event: is_line(event) and event["msg"].endswith(" password=hunter2"))
+
+
+def is_observed(user: User) -> bool:
+    """Whether the operator has seen the newest spec."""
+    server = user.get("mcpserver", "weather")
+    return bool(server["status"]["observedGeneration"] == server["metadata"]["generation"])
+
+
+def newest(user: User) -> int:
+    """The number of the line that the first instance printed last."""
+    return int(user.run("logs", running(user)[0], "--container=mcp", "--tail=1").split()[0])
 
 
 def running(user: User) -> list[str]:

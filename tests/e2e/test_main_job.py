@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from tests.e2e.acting import User
 from tests.e2e.installation import Installation
+from tests.e2e.side_by_side import side_by_side
 from tests.e2e.subscribing import EventJson, Subscriber
 
 
@@ -14,9 +15,10 @@ def percents(events: list[EventJson], *, kind: str) -> list[int]:
     return [event["percent"] for event in events if event["type"] == "progress" and event["kind"] == kind]
 
 
+@side_by_side
 async def test_a_server_lives_from_apply_to_delete(user: User, installed: Installation) -> None:
     async with installed.cluster_stream(user) as stream:
-        user.apply_server("weather", image=installed.sample, rollout={"progressDeadlineSeconds": 10})
+        user.apply_server("weather", image=installed.sample)
         created = await stream.until_status("deploying")
         assert created["server"] == f"{user.namespace}/weather"
         running = await stream.until_status("running", instances=1, desired=1)
@@ -36,7 +38,7 @@ async def test_a_server_lives_from_apply_to_delete(user: User, installed: Instal
         new = await stream.until_status("running", instances=3)
         assert new["revision"] not in (None, running["revision"])
 
-        user.patch_server("weather", {"image": "registry.invalid/nobody/has:this"})
+        user.patch_server("weather", {"image": "registry.invalid/nobody/has:this", "rollout": {"progressDeadlineSeconds": 10}})
         told = await stream.until(lambda event: bool(event.get("causes")))
         assert told["causes"][0]["reason"] in ("ErrImagePull", "ImagePullBackOff")
         assert "registry.invalid/nobody/has:this" in told["causes"][0]["message"]
@@ -56,6 +58,7 @@ async def test_a_server_lives_from_apply_to_delete(user: User, installed: Instal
     assert user.find("service", "weather") is None
 
 
+@side_by_side
 async def test_each_step_of_each_instance_shows_in_a_rollout_of_three(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample, replicas=3)
     async with installed.stream(user, "weather") as stream:
@@ -80,6 +83,7 @@ async def test_each_step_of_each_instance_shows_in_a_rollout_of_three(user: User
     assert all(len(taken) >= 3 for taken in steps.values()), f"few steps of an instance were told: {dict(steps)}"
 
 
+@side_by_side
 async def test_two_subscribers_see_the_same_events_under_the_same_ids(user: User, installed: Installation) -> None:
     async with installed.cluster_stream(user) as dashboard, installed.cluster_stream(user) as pipeline:
         user.apply_server("weather", image=installed.sample)
@@ -89,6 +93,7 @@ async def test_two_subscribers_see_the_same_events_under_the_same_ids(user: User
         assert [(e["id"], e) for e in told[0]] == [(e["id"], e) for e in told[1]]
 
 
+@side_by_side
 async def test_a_subscriber_that_comes_back_misses_and_repeats_nothing(user: User, installed: Installation) -> None:
     async with installed.cluster_stream(user) as watching:
         async with installed.cluster_stream(user) as first:
@@ -104,6 +109,7 @@ async def test_a_subscriber_that_comes_back_misses_and_repeats_nothing(user: Use
     assert [e["id"] for e in told] == [e["id"] for e in whole]
 
 
+@side_by_side
 async def test_a_server_without_instances_is_stopped_and_comes_back(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample)
     async with installed.stream(user, "weather") as stream:
@@ -118,6 +124,7 @@ async def test_a_server_without_instances_is_stopped_and_comes_back(user: User, 
         await stream.until_status("stopped")
 
 
+@side_by_side
 async def test_a_crashing_server_fails_with_its_exit_code_and_recovers(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample, env=[{"name": "CRASH_AT_START", "value": "no weather today"}])
     async with installed.stream(user, "weather") as stream:
@@ -128,6 +135,7 @@ async def test_a_crashing_server_fails_with_its_exit_code_and_recovers(user: Use
         await stream.until_status("running", instances=1)
 
 
+@side_by_side
 async def test_a_newer_template_supersedes_a_rollout_and_a_new_count_is_absorbed(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample)
     async with installed.stream(user, "weather") as stream:
@@ -144,6 +152,7 @@ async def test_a_newer_template_supersedes_a_rollout_and_a_new_count_is_absorbed
         assert running["operation"] is None
 
 
+@side_by_side
 async def test_an_unknown_server_is_not_found_and_a_name_outlives_its_server(user: User, installed: Installation) -> None:
     status, problem = await installed.get_json(f"/api/servers/{user.namespace}:nobody")
     assert status == 404

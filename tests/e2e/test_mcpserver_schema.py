@@ -91,9 +91,11 @@ def scale_of(user: User, name: str = "weather") -> Any:
 
 
 @pytest.mark.parametrize("case", BAD_MANIFESTS, ids=lambda case: case["case"].replace(" ", "-"))
-def test_a_bad_manifest_is_refused_in_words_that_name_the_field(user: User, case: Mapping[str, Any]) -> None:
+def test_a_bad_manifest_is_refused_in_words_that_name_the_field(visitor: User, case: Mapping[str, Any]) -> None:
     text = manifest(case.get("name", "weather"), **case.get("spec", {}))
-    answer = user.kubectl("--namespace", user.namespace, "apply", "--dry-run=server", "--filename=-", input=text, check=False)
+    answer = visitor.kubectl(
+        "--namespace", visitor.namespace, "apply", "--dry-run=server", "--filename=-", input=text, check=False
+    )
 
     assert answer.returncode != 0
     assert [words for words in case["answer"] if words not in answer.stderr] == [], answer.stderr
@@ -185,12 +187,12 @@ def test_the_children_of_a_server_are_objects_that_kubernetes_takes(user: User, 
         "registry.example:5000/a__b/c-d---e.f:1@sha512:" + "a" * 128,
     ],
 )
-def test_any_image_reference_is_taken(user: User, image: str) -> None:
-    apply(user, manifest(image=image), "--dry-run=server")
+def test_any_image_reference_is_taken(visitor: User, image: str) -> None:
+    apply(visitor, manifest(image=image), "--dry-run=server")
 
 
-def test_kubectl_explain_tells_all_of_a_rollout(user: User) -> None:
-    text = " ".join(user.run("explain", "mcpserver.spec.rollout").split())
+def test_kubectl_explain_tells_all_of_a_rollout(visitor: User) -> None:
+    text = " ".join(visitor.run("explain", "mcpserver.spec.rollout").split())
 
     assert "How new instances take the place of old ones, and how long that may take." in text
     for told in (
@@ -222,8 +224,8 @@ def test_kubectl_explain_tells_all_of_a_rollout(user: User) -> None:
         "status.operation",
     ],
 )
-def test_kubectl_explain_leaves_no_field_unexplained(user: User, path: str) -> None:
-    assert "<no description>" not in user.run("explain", f"mcpserver.{path}")
+def test_kubectl_explain_leaves_no_field_unexplained(visitor: User, path: str) -> None:
+    assert "<no description>" not in visitor.run("explain", f"mcpserver.{path}")
 
 
 def test_kubectl_get_knows_the_short_name_and_the_category(user: User) -> None:

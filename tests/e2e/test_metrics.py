@@ -18,6 +18,7 @@ import pytest
 from local_stack.stack import NAMESPACE
 from tests.e2e.acting import User
 from tests.e2e.installation import Installation
+from tests.e2e.side_by_side import side_by_side
 from tests.e2e.subscribing import EventJson, Subscriber
 
 MIB = 2**20
@@ -133,9 +134,8 @@ async def check_rates(installed: Installation, user: User, stream: Subscriber) -
         ]
 
 
-async def test_figures_agree_with_kubectl_top_and_the_calls_made_and_outlive_metrics_server(
-    user: User, installed: Installation
-) -> None:
+@side_by_side
+async def test_figures_agree_with_kubectl_top_and_the_calls_made(user: User, installed: Installation) -> None:
     user.apply_server("weather", image=installed.sample, **SPEC)
     async with installed.stream(user, "weather") as stream:
         await stream.until_status("running", instances=2)
@@ -165,6 +165,12 @@ async def test_figures_agree_with_kubectl_top_and_the_calls_made_and_outlive_met
         assert after["requests"] == sum(each["requests"] for each in after["perInstance"])
         await check_rates(installed, user, stream)
 
+
+async def test_a_server_is_measured_on_while_metrics_server_says_nothing(user: User, installed: Installation) -> None:
+    user.apply_server("weather", image=installed.sample, **SPEC)
+    async with installed.stream(user, "weather") as stream:
+        await stream.until_status("running", instances=2)
+        await stream.until(is_whole)
         with frozen(installed, "metrics-server"):
             without = await stream.until(is_without_metrics_server)
         assert [without[field] for field in USAGE] == [None] * len(USAGE)

@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.e2e.acting import Object, User
 from tests.e2e.installation import Installation
+from tests.e2e.side_by_side import side_by_side
 from tests.e2e.subscribing import EventJson, Subscriber
 from tests.waiting import until
 
@@ -143,6 +144,7 @@ def rises(events: Sequence[EventJson]) -> bool:
     return all(told == sorted(told) for told in percents.values())
 
 
+@side_by_side
 async def test_what_kubectl_does_to_the_workloads_of_another_operator_is_told_and_nothing_is_written_to_them(
     user: User, installed: Installation
 ) -> None:

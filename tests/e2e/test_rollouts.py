@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.e2e.acting import Object, User
 from tests.e2e.installation import Installation
+from tests.e2e.side_by_side import side_by_side
 from tests.e2e.test_terminal import Person
 from tests.waiting import until
 
@@ -59,6 +60,7 @@ async def test_a_record_outlives_the_operator_that_began_it(user: User, installe
     assert (record["before"], record["desired"], record["failures"]) == (2, 2, [])
 
 
+@side_by_side
 async def test_records_tell_what_went_wrong_are_limited_and_go_with_their_server(user: User, installed: Installation) -> None:
     person = Person(Path(installed.cluster.kubeconfig), user.namespace)
     user.apply_server("weather", image=installed.sample, rollout={"historyLimit": 3})
@@ -96,6 +98,7 @@ async def test_records_tell_what_went_wrong_are_limited_and_go_with_their_server
         await until(lambda: not records(user), "the records went with their server")
 
 
+@side_by_side
 async def test_the_seconds_left_are_estimated_from_the_rollouts_before(user: User, installed: Installation) -> None:
     def version(number: int) -> dict[str, Any]:
         return {"env": [{"name": "START_DELAY_SECONDS", "value": "3"}, {"name": "VERSION", "value": str(number)}]}

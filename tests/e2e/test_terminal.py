@@ -7,16 +7,17 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
-import pytest
 import yaml
 
 from local_stack.stack import NAMESPACE
 from tests.e2e.acting import User
 from tests.e2e.installation import Installation
+from tests.e2e.side_by_side import side_by_side
 
 EventJson: TypeAlias = dict[str, Any]
 PATIENCE_SECONDS = 120
@@ -75,14 +76,13 @@ class Watching:
         return await self.until(lambda event: event["type"] == "status" and event["status"] == status)
 
 
-@pytest.fixture
-def person(user: User, installed: Installation) -> Person:
+def administrator(user: User, installed: Installation) -> Person:
     """The cluster's administrator, without the gateway's address."""
     return Person(Path(installed.cluster.kubeconfig), user.namespace)
 
 
-@pytest.fixture
-def colleague(user: User, installed: Installation, tmp_path: Path) -> Iterator[Person]:
+@contextmanager
+def colleague(user: User, installed: Installation) -> Iterator[Person]:
     """Somebody who may look, but not touch."""
     user.run("create", "serviceaccount", "colleague")
     account = f"--serviceaccount={user.namespace}:colleague"
@@ -92,9 +92,10 @@ def colleague(user: User, installed: Installation, tmp_path: Path) -> Iterator[P
     config = yaml.safe_load(Path(installed.cluster.kubeconfig).read_text())
     config["users"][0]["user"] = {"token": user.run("create", "token", "colleague").strip()}
     config["contexts"][0]["context"]["namespace"] = user.namespace
-    kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(yaml.safe_dump(config))
-    yield Person(kubeconfig, user.namespace)
+    with TemporaryDirectory() as directory:
+        kubeconfig = Path(directory) / "kubeconfig"
+        kubeconfig.write_text(yaml.safe_dump(config))
+        yield Person(kubeconfig, user.namespace)
     user.kubectl("--namespace", NAMESPACE, "delete", "rolebinding", binding, "--ignore-not-found")
 
 
@@ -102,9 +103,9 @@ def percents(output: str) -> Sequence[str]:
     return [line for line in output.splitlines() if " %" in line and "rollout" in line]
 
 
-async def test_apply_and_watch_until_running_never_takes_the_old_state_for_the_new(
-    person: Person, user: User, installed: Installation
-) -> None:
+@side_by_side
+async def test_apply_and_watch_until_running_never_takes_the_old_state_for_the_new(user: User, installed: Installation) -> None:
+    person = administrator(user, installed)
     user.apply_server("weather", image=installed.sample)
     code, output, errors = await person.run("watch", f"{user.namespace}/weather", "--until", "running", "--timeout", "100")
     assert (code, errors) == (0, "")
@@ -121,7 +122,8 @@ async def test_apply_and_watch_until_running_never_takes_the_old_state_for_the_n
         assert user.get("mcpserver", "weather")["spec"]["image"] == installed.sample
 
 
-async def test_a_watch_outlives_the_operator(person: Person, user: User, installed: Installation) -> None:
+async def test_a_watch_outlives_the_operator(user: User, installed: Installation) -> None:
+    person = administrator(user, installed)
     user.apply_server("weather", image=installed.sample)
     async with person.watching("-n", user.namespace, "--types", "status,progress") as watching:
         before = await watching.until_status("running")
@@ -134,9 +136,9 @@ async def test_a_watch_outlives_the_operator(person: Person, user: User, install
     await installed.ready()
 
 
-async def test_a_restart_replaces_the_instances_and_can_be_waited_for(
-    person: Person, user: User, installed: Installation
-) -> None:
+@side_by_side
+async def test_a_restart_replaces_the_instances_and_can_be_waited_for(user: User, installed: Installation) -> None:
+    person = administrator(user, installed)
     user.apply_server("weather", image=installed.sample, replicas=2)
     assert (await person.run("watch", f"{user.namespace}/weather", "--until", "running", "--timeout", "100"))[0] == 0
     before = {pod["metadata"]["name"] for pod in user.pods("weather")}
@@ -158,20 +160,20 @@ async def test_a_restart_replaces_the_instances_and_can_be_waited_for(
     )
 
 
-async def test_who_may_only_look_needs_two_roles_and_can_not_restart(
-    colleague: Person, user: User, installed: Installation
-) -> None:
-    user.apply_server("weather", image=installed.sample)
-    code, _, errors = await colleague.run("watch", "weather", "--until", "running", "--timeout", "100")
-    assert (code, errors) == (0, "")
-    code, output, _ = await colleague.run("status", "weather")
-    assert code == 0
-    assert output.startswith(f"{user.namespace}/weather   running   1/1 instances")
-    code, _, errors = await colleague.run("restart", "weather")
-    assert code == 1
-    assert f"You may not restart {user.namespace}/weather: " in errors
-    assert "cannot patch resource" in errors
-    user.kubectl("--namespace", NAMESPACE, "delete", "rolebinding", f"looks-{user.namespace}")
-    code, _, errors = await colleague.run("status")
-    assert code == 1
-    assert f"You may not look for the operator: listing the pods of the namespace {NAMESPACE} is forbidden" in errors
+@side_by_side
+async def test_who_may_only_look_needs_two_roles_and_can_not_restart(user: User, installed: Installation) -> None:
+    with colleague(user, installed) as onlooker:
+        user.apply_server("weather", image=installed.sample)
+        code, _, errors = await onlooker.run("watch", "weather", "--until", "running", "--timeout", "100")
+        assert (code, errors) == (0, "")
+        code, output, _ = await onlooker.run("status", "weather")
+        assert code == 0
+        assert output.startswith(f"{user.namespace}/weather   running   1/1 instances")
+        code, _, errors = await onlooker.run("restart", "weather")
+        assert code == 1
+        assert f"You may not restart {user.namespace}/weather: " in errors
+        assert "cannot patch resource" in errors
+        user.kubectl("--namespace", NAMESPACE, "delete", "rolebinding", f"looks-{user.namespace}")
+        code, _, errors = await onlooker.run("status")
+        assert code == 1
+        assert f"You may not look for the operator: listing the pods of the namespace {NAMESPACE} is forbidden" in errors
