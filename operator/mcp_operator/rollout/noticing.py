@@ -23,7 +23,7 @@ MOST_A_MINUTE = 20
 _OF_CAUSES = frozenset(
     {
         *("FailedScheduling", "FailedCreate", "ReplicaSetCreateError", "Evicted", "NodeNotReady"),
-        *("Failed", "BackOff", "InspectFailed", "ErrImageNeverPull"),
+        *("Failed", "BackOff", "InspectFailed", "ErrImageNeverPull", "FailedPostStartHook"),
     }
 )
 _BEFORE_CONTAINERS = frozenset({"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"})

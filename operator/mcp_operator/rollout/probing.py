@@ -1,4 +1,5 @@
-"""What probes say of a container: that it fails one for longer than a start takes, or that kubelet ended it for that.
+"""What probes say of a container: that it fails one for longer than a start takes, or that kubelet ended it for that. The same of
+a postStart hook.
 
 No status names a probe that fails: kubelet tells it in warnings ("Unhealthy"), of which it writes at most 25 about a pod in a
 row, and then one in five minutes. So a warning's last time and the container's own state are read together. `troubles` calls
@@ -33,7 +34,7 @@ class FailedProbe:
     """A probe that a container doesn't pass."""
 
     reason: str
-    """ReadinessProbeFailed, LivenessProbeFailed or StartupProbeFailed."""
+    """ReadinessProbeFailed, LivenessProbeFailed, StartupProbeFailed or PostStartHookError."""
     message: str
     """What kubelet said last, or that it said nothing yet."""
 
@@ -52,6 +53,8 @@ def failing(pod: Object, container: Object, warnings: Sequence[Object], *, now: 
     spec = _spec(pod, container["name"])
     if began is None or container.get("ready"):
         return None
+    if (hook := _failed_hook(container, warnings, since=began, until=now)) is not None:
+        return hook
     if container.get("started") is False:
         if "startupProbe" not in spec or now < began + timedelta(seconds=SLOW_START_SECONDS):
             return None
@@ -69,7 +72,7 @@ def failing(pod: Object, container: Object, warnings: Sequence[Object], *, now: 
 
 
 def killed_by(pod: Object, container: Object, ended: Mapping[str, Any], warnings: Sequence[Object]) -> FailedProbe | None:
-    """The probe for which kubelet ended a container's run; None if it ended for another reason.
+    """The probe or hook for which kubelet ended a container's run; None if it ended for another reason.
 
     Args:
         ended: the end of the run, from the container's status.
@@ -78,6 +81,8 @@ def killed_by(pod: Object, container: Object, ended: Mapping[str, Any], warnings
     if not ended.get("startedAt") or not ended.get("finishedAt") or ended.get("reason") == "OOMKilled":
         return None
     began, finished = parse_time(ended["startedAt"]), parse_time(ended["finishedAt"])
+    if (hook := _failed_hook(container, warnings, since=began, until=finished)) is not None:
+        return hook
     for name in ("Liveness", "Startup"):
         probe = spec.get(_FIELDS[name])
         told = _of(name, container, warnings)
@@ -93,9 +98,20 @@ def killed_by(pod: Object, container: Object, ended: Mapping[str, Any], warnings
     return None
 
 
+def _failed_hook(container: Object, warnings: Iterable[Object], *, since: datetime, until: datetime) -> FailedProbe | None:
+    """A postStart hook that failed within this time: kubelet then ends the container, which may take its whole grace period."""
+    told = newest(each for each in warnings if each.get("reason") == "FailedPostStartHook" and is_about(each, container["name"]))
+    seen = seen_at(told) if told is not None else None
+    warned = seen is not None and since - _ROUNDING <= seen <= until + _ROUNDING
+    if not warned and (container.get("state", {}).get("waiting") or {}).get("reason") != "PostStartHookError":
+        return None
+    return FailedProbe("PostStartHookError", "its postStart hook failed")
+
+
 def slow_at(pod: Object) -> Iterable[datetime]:
     """The moments from which containers that start now start slowly, with which time alone makes a trouble."""
-    for container in pod.get("status", {}).get("containerStatuses") or ():
+    status = pod.get("status", {})
+    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         began = _began(container)
         if began is not None and container.get("started") is False and "startupProbe" in _spec(pod, container["name"]):
             yield began + timedelta(seconds=SLOW_START_SECONDS)
