@@ -34,6 +34,8 @@ _CAPABILITY_CURE = (
 
 _REFUSAL = re.compile(r'violates PodSecurity "(\w+):[^"]*"')
 _NAMED = re.compile(r'"([^"]+)"')
+_DENIED = re.compile(r"permission ?denied|EACCES", re.IGNORECASE)
+_PATH = re.compile(r"(?:^|[\s'\"(=:])/[\w.-]")
 _PRIVILEGED_PORTS = 1024
 _MOST_CHARACTERS = 4096
 """Of a refusal: nobody reads more, and the search takes time with the square of it."""
@@ -83,14 +85,19 @@ def cure_of_crash(spec: Object, last_words: str) -> str:
     low = [each["containerPort"] for each in spec.get("ports") or () if each["containerPort"] < _PRIVILEGED_PORTS]
     if re.search(r"read-only file system|EROFS", last_words, re.IGNORECASE):
         return _SCRATCH_CURE.format(name=name)
-    denied = re.search(r"permission ?denied|EACCES", last_words, re.IGNORECASE)
+    denied = [line for line in last_words.splitlines() if _DENIED.search(line)]
     if low and denied:
         return _PORT_CURE.format(port=low[0])
-    if denied:
+    if any(_PATH.search(line) for line in denied):  # databases and brokers deny permissions, too
         return _SCRATCH_CURE.format(name=name)
     if re.search(r"operation ?not ?permitted|EPERM|must be run as root|are you root", last_words, re.IGNORECASE):
         return _CAPABILITY_CURE.format(name=name)
     return ""
+
+
+def for_observed(message: str) -> str:
+    """A message whose lines go into a workload's own template: one that is only observed has no podTemplate."""
+    return message.replace("podTemplate: {", "spec.template: {")
 
 
 def _violations(text: str) -> Iterator[tuple[str, str]]:

@@ -3,12 +3,14 @@
 `cluster` calls it whenever an object of the server changes, and when the last state said that time alone would change it.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from mcp_operator.model.operations import EndedOperation
 from mcp_operator.model.statuses import LAST_OPERATIONS, MOST_UNTOLD, Status
 from mcp_operator.rollout.attributing import attribute, credit, spent
 from mcp_operator.rollout.conditions import conditions
+from mcp_operator.rollout.curing import for_observed
 from mcp_operator.rollout.deciding import decide
 from mcp_operator.rollout.estimating import Paces, remaining_seconds, shape_of
 from mcp_operator.rollout.instances import by_revision
@@ -34,6 +36,8 @@ def evaluate(observation: Observation, previous: State | None) -> State:
     authored = attribute(observation, previous)
     course = credit(advance(facts, previous), facts, observation, previous, authored)
     troubles = find_troubles(observation, facts, course.operation)
+    if observation.observes is not None:
+        troubles = tuple(replace(trouble, message=for_observed(trouble.message)) for trouble in troubles)
     traced = trace(troubles, previous.causes if previous else (), facts)
     verdict = decide(observation, facts, course, traced)
     noticed, again = notice(observation.warnings, facts.instances, previous.noticed if previous else (), now=facts.now)

@@ -58,6 +58,8 @@ def failing(pod: Object, container: Object, warnings: Sequence[Object], *, now: 
     spec = _spec(pod, container["name"])
     if began is None or container.get("ready"):
         return None
+    if (hook := _failed_hook(container, warnings, since=began, until=now)) is not None:
+        return hook
     if container.get("started") is False:
         if "startupProbe" not in spec or now < began + timedelta(seconds=SLOW_START_SECONDS):
             return None
@@ -75,7 +77,7 @@ def failing(pod: Object, container: Object, warnings: Sequence[Object], *, now: 
 
 
 def killed_by(pod: Object, container: Object, ended: Mapping[str, Any], warnings: Sequence[Object]) -> FailedProbe | None:
-    """The probe, or the postStart hook, for which kubelet ended a container's run; None if it ended for another reason.
+    """The probe or hook for which kubelet ended a container's run; None if it ended for another reason.
 
     Args:
         ended: the end of the run, from the container's status.
@@ -84,6 +86,8 @@ def killed_by(pod: Object, container: Object, ended: Mapping[str, Any], warnings
     if not ended.get("startedAt") or not ended.get("finishedAt") or ended.get("reason") == "OOMKilled":
         return None
     began, finished = parse_time(ended["startedAt"]), parse_time(ended["finishedAt"])
+    if (hook := _failed_hook(container, warnings, since=began, until=finished)) is not None:
+        return hook
     for name in ("Liveness", "Startup"):
         probe = spec.get(_FIELDS[name])
         told = _of(name, container, warnings)
@@ -96,11 +100,7 @@ def killed_by(pod: Object, container: Object, ended: Mapping[str, Any], warnings
         in_a_row = sum(count_of(each) for each in told) >= min(_threshold(probe), _TOLD_OF_A_SERIES)
         if in_a_row and began - _ROUNDING <= seen and (until_the_end or ended.get("exitCode") in _KILLED):
             return _failed(name, container, told)
-    hook = newest(each for each in warnings if each.get("reason") == HOOK_FAILED and is_about(each, container["name"]))
-    seen = seen_at(hook) if hook else None
-    if hook is None or seen is None or first_seen_at(hook) > finished + _ROUNDING or seen < began - _ROUNDING:
-        return None  # seen last in a later run is no objection: kubelet tells that a run has ended after the next one's hook
-    return FailedProbe("PostStartHookError", message_of(hook))
+    return None
 
 
 def gated(pod: Object, *, now: datetime) -> FailedProbe | None:
@@ -112,11 +112,23 @@ def gated(pod: Object, *, now: datetime) -> FailedProbe | None:
     return FailedProbe(_GATED, said)
 
 
+def _failed_hook(container: Object, warnings: Iterable[Object], *, since: datetime, until: datetime) -> FailedProbe | None:
+    """A postStart hook that failed within this time: kubelet then ends the container, which may take its whole grace period."""
+    told = newest(each for each in warnings if each.get("reason") == HOOK_FAILED and is_about(each, container["name"]))
+    seen = seen_at(told) if told is not None else None
+    # Seen last in a later run is no objection: kubelet tells of a run's end after the next one's hook.
+    warned = told and seen and first_seen_at(told) <= until + _ROUNDING and seen >= since - _ROUNDING
+    if not warned and (container.get("state", {}).get("waiting") or {}).get("reason") != "PostStartHookError":
+        return None
+    return FailedProbe("PostStartHookError", "its postStart hook failed")
+
+
 def slow_at(pod: Object) -> Iterable[datetime]:
     """The moments from which a pod that starts now starts slowly, with which time alone makes a trouble."""
     if (since := _gated_since(pod)) is not None:
         yield since + timedelta(seconds=SLOW_START_SECONDS)
-    for container in pod.get("status", {}).get("containerStatuses") or ():
+    status = pod.get("status", {})
+    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         began = _began(container)
         if began is not None and container.get("started") is False and "startupProbe" in _spec(pod, container["name"]):
             yield began + timedelta(seconds=SLOW_START_SECONDS)

@@ -101,7 +101,10 @@ def _redirect(course: Course, target: Target, workload: Workload, facts: Facts) 
     if not new_count:
         return replace(course, target=target)
     work = _work_left(facts, target)
-    rebased = operation.model_copy(update={"base_percent": operation.percent, "base_work": work})
+    changes: dict[str, object] = {"base_percent": operation.percent, "base_work": work}
+    if overdue_at(operation, deadline_seconds=facts.deadline_seconds) <= facts.now:
+        changes["progressed_at"] = facts.now  # what was asked for in vain is asked for no longer
+    rebased = operation.model_copy(update=changes)
     return replace(course, target=target, operation=rebased, work_left=work)
 
 

@@ -31,6 +31,8 @@ RESTARTS_OF_A_LOOP = 3
 
 _IMAGE_PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable"})
 _STILL_STARTING = frozenset({"ContainerCreating", "PodInitializing"})
+_OF_AN_END = frozenset({"", "CrashLoopBackOff", "RunContainerError", "PostStartHookError", *_STILL_STARTING})
+"""What a container waits for because of how it ended; what else it waits for is a trouble of its own."""
 _VOLUME_WARNINGS = frozenset({"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"})
 _BEFORE_ITS_CONTAINERS = frozenset({InstanceStep.CREATED, InstanceStep.SCHEDULED})
 
@@ -42,6 +44,9 @@ _REGISTRY_SAYS_NO = re.compile(
 )
 # What kubelet says when an object or key that a container refers to is missing, or its user isn't allowed.
 _CONFIGURATION_IS_WRONG = re.compile(r"not found|couldn't find key|runAsNonRoot|invalid", re.IGNORECASE)
+
+_RETRIED_SECONDS = 1500
+"""Controllers try again after 1,000 seconds at the latest, and warn at least every 300 as long as they fail."""
 
 _MISSING_OBJECT = re.compile(r'(configmap|secret|persistentvolumeclaim) "[^"]*" not found')
 
@@ -175,8 +180,11 @@ def _container_troubles(
         yield Trouble(container=name, reason=reason, message=said or reason, urgency=Urgency.PERSON)
     elif reason == "CreateContainerConfigError":
         yield _configuration(name, said)
-    elif ended and not (once and ended.get("exitCode") == 0) and not _is_past(pod, container, facts):
-        yield _crash(container, ended, killed_by(pod, container, ended, about), what=what, cure=_cure(pod, name, ended))
+    elif ended and reason in _OF_AN_END and not (once and ended.get("exitCode") == 0) and not _is_past(pod, container, facts):
+        spec = _spec(pod, name)
+        cure = cure_of_crash(spec, ended.get("message") or "")
+        limited = "resources" not in spec or "memory" in (spec["resources"].get("limits") or {})
+        yield _crash(container, ended, killed_by(pod, container, ended, about), what=what, cure=cure, limited=limited)
     elif reason and reason not in _STILL_STARTING:
         word = word_of(reason, otherwise="ContainerWaiting")
         yield Trouble(container=name, reason=word, message=said or word, urgency=Urgency.LASTS)
@@ -197,10 +205,10 @@ def _is_past(pod: Object, container: Object, facts: Facts) -> bool:
     return parse_time(ready["lastTransitionTime"]) >= proved
 
 
-def _cure(pod: Object, container: str, ended: Mapping[str, Any]) -> str:
-    containers: Iterable[Object] = pod.get("spec", {}).get("containers") or ()
-    spec = next((each for each in containers if each["name"] == container), {})
-    return cure_of_crash(spec, ended.get("message") or "")
+def _spec(pod: Object, container: str) -> Object:
+    spec = pod.get("spec", {})
+    containers: Iterable[Object] = (*(spec.get("containers") or ()), *(spec.get("initContainers") or ()))
+    return next((each for each in containers if each["name"] == container), {})
 
 
 def _image_pull(container: Object, said: str, *, backs_off: bool) -> Trouble:
@@ -229,20 +237,23 @@ def _configuration(container: str, said: str) -> Trouble:
     )
 
 
-def _crash(container: Object, ended: Mapping[str, Any], probe: FailedProbe | None, *, what: str, cure: str) -> Trouble:
+def _crash(
+    container: Object, ended: Mapping[str, Any], probe: FailedProbe | None, *, what: str, cure: str, limited: bool
+) -> Trouble:
     """A container that ended and is started again: a loop only from the third restart on, but the same cause from the first.
 
     Args:
         probe: the one for which kubelet ended it.
         what: what the message calls it.
         cure: what may be done about it.
+        limited: it has a memory limit.
     """
     name, exit_code = f"{what} {container['name']}", int(ended.get("exitCode", 0))
     killed_by = _signal_of(exit_code)
     if ended.get("reason") in NEVER_RAN:
         reason, message = "RunContainerError", f"{name} can't be run: {ended.get('message') or ended['reason']}"
     elif ended.get("reason") == "OOMKilled":
-        reason, message = "OOMKilled", f"{name} was killed: it used more memory than its limit"
+        reason, message = "OOMKilled", _out_of_memory(name, exit_code, limited=limited)
     elif probe is not None:
         reason, message = probe.reason, f"{name} was ended by kubelet: {probe.message}"
     else:
@@ -257,6 +268,14 @@ def _crash(container: Object, ended: Mapping[str, Any], probe: FailedProbe | Non
         signal=killed_by,
         urgency=Urgency.PERSON if container.get("restartCount", 0) >= RESTARTS_OF_A_LOOP else Urgency.HEALS,
     )
+
+
+def _out_of_memory(name: str, exit_code: int, *, limited: bool) -> str:
+    """What happened: the kernel kills one process, mostly the container's own; without a limit for want of memory on the node."""
+    why = "it used more memory than its limit" if limited else "memory ran out, and it has no limit of its own"
+    if exit_code == 128 + signal.SIGKILL:
+        return f"{name} was killed: {why}"
+    return f"a process of {name} was killed: {why}; then it exited with code {exit_code}"
 
 
 def _signal_of(exit_code: int) -> signal.Signals | None:
@@ -319,6 +338,8 @@ def _refused_creation(workload: Workload, about: Iterable[Object], facts: Facts)
     seen = seen_at(told) if told is not None else None
     created = [parse_time(each.pod["metadata"]["creationTimestamp"]) for each in facts.instances]
     if told is None or seen is None or any(seen < each for each in created):
+        return
+    if facts.now - seen > timedelta(seconds=_RETRIED_SECONDS):
         return
     said = re.sub(r"^[Cc]reate Pod \S+ in StatefulSet \S+ failed error: ", "", message_of(told) or "FailedCreate")
     said = _FORBIDDEN_POD.sub("pods are forbidden", said)
