@@ -108,3 +108,20 @@ async def test_a_restarted_operator_writes_nothing_that_stands(api: FakeApi) -> 
         for name in NAMES:
             await operator.tells("status", server=f"default/{name}", status="running")
     assert not [each.path for each in api.requests[asked:] if each.write]
+
+
+async def test_the_news_of_its_own_status_write_makes_nothing_be_evaluated(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with operating(api) as operator:
+        await all_run(api, operator)
+        observer, families = operator.cluster._observer, operator.cluster._families
+        uid, looked = api.get("mcpservers", "weather")["metadata"]["uid"], []
+        changed = observer.changed
+
+        def look(server: str, **given: float | None) -> None:
+            looked.append(server)
+            changed(server, **given)
+
+        monkeypatch.setattr(observer, "changed", look)
+        await change(api, operator, "weather", ready=False)
+        await until(lambda: (families.server(uid) or {}).get("status") == api.get("mcpservers", "weather")["status"])
+        assert looked == [uid]
