@@ -1,7 +1,8 @@
 """A cluster with more servers than a machine can run: kwok plays the kubelet of nodes that don't exist, for the row `scale`.
 
-Everything else is real: API server, controller manager, scheduler, and the operator, as they are elsewhere. The API server keeps
-an audit log of what the operator asks, which `auditing` reads.
+Everything else is real: API server, controller manager, scheduler, and the operator, as they are elsewhere; but the controllers
+and the scheduler may ask as often as they like, because by default 20 pods in a second are all that they make. The API server
+keeps an audit log of what the operator asks, which `auditing` reads.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _FAKE = "kwok.x-k8s.io/node"
 _POLICY = Path(__file__).with_name("audit.yaml")
 _AUDIT = "audit.log"
 """In the cluster's state directory, which goes with the cluster."""
+_UNBRAKED = ("--kube-api-qps=1000", "--kube-api-burst=2000")
 _READY_SECONDS = 60
 _LAST_CHARACTERS = 2000
 _END_SECONDS = 30.0
@@ -95,7 +97,8 @@ def crowded() -> Iterator[Crowd]:
             f"--audit-log-path={NODE_STATE / _AUDIT}",
             "--audit-log-maxsize=100000",  # MB: not in pieces
         ),
-        "kube-scheduler": ("--kube-api-qps=500", "--kube-api-burst=1000"),
+        "kube-controller-manager": _UNBRAKED,
+        "kube-scheduler": _UNBRAKED,
     }
     with started(name="crowd", directory=CLUSTERS, port=0, flags=flags) as stack:
         stack.kubectl("create", "namespace", NAMESPACE)

@@ -40,6 +40,7 @@ async def all_run(api: FakeApi, operator: Operator) -> None:
         await until(partial(is_ready, api, name))
         await operator.rests(name)
     await until(partial(is_recorded, api))
+    await until(lambda: len([each for each in api.requests if each.watch and each.plural == "mcpservers"]) > 1)  # kopf's, too
 
 
 async def change(api: FakeApi, operator: Operator, name: str, *, ready: bool) -> None:
@@ -96,3 +97,31 @@ async def test_no_status_is_written_twice_in_a_row(api: FakeApi) -> None:
         written = [each.body["status"] for each in api.received(write=True) if each.path.endswith(path)]
         assert len(written) > 2
         assert all(earlier != later for earlier, later in pairwise(written))
+
+
+async def test_a_restarted_operator_writes_nothing_that_stands(api: FakeApi) -> None:
+    async with operating(api) as operator:
+        await all_run(api, operator)
+    asked = len(api.requests)
+    async with operating(api) as operator:
+        await until(lambda: operator.count("reconciles", result="accepted") >= len(NAMES))
+        for name in NAMES:
+            await operator.tells("status", server=f"default/{name}", status="running")
+    assert not [each.path for each in api.requests[asked:] if each.write]
+
+
+async def test_the_news_of_its_own_status_write_makes_nothing_be_evaluated(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with operating(api) as operator:
+        await all_run(api, operator)
+        observer, families = operator.cluster._observer, operator.cluster._families
+        uid, looked = api.get("mcpservers", "weather")["metadata"]["uid"], []
+        changed = observer.changed
+
+        def look(server: str, **given: float | None) -> None:
+            looked.append(server)
+            changed(server, **given)
+
+        monkeypatch.setattr(observer, "changed", look)
+        await change(api, operator, "weather", ready=False)
+        await until(lambda: (families.server(uid) or {}).get("status") == api.get("mcpservers", "weather")["status"])
+        assert looked == [uid]

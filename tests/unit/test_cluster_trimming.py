@@ -1,6 +1,9 @@
 """What the operator keeps of the objects that it follows."""
 
-from mcp_operator.cluster.reflecting import pod_in_brief, with_managers_of_spec
+import json
+from typing import Any
+
+from mcp_operator.cluster.reflecting import pod_in_brief, shared, with_managers_of_spec
 from tests.builders import annotated, having, mcpserver, pod, scheduled, written_by
 
 
@@ -71,3 +74,21 @@ def test_of_a_pod_it_keeps_neither_volumes_nor_what_its_containers_are_told() ->
     assert kept["status"] == before["status"]
     assert kept["metadata"]["uid"] == before["metadata"]["uid"]
     assert "managedFields" not in kept["metadata"]
+
+
+def test_what_two_objects_have_in_common_is_held_once() -> None:
+    text = json.dumps(pod("weather-7d4b9-x2x7q", scheduled("node-1"), annotated({"note": "long " * 20})))
+
+    first, second = (shared(json.loads(text)) for _ in range(2))
+
+    assert first == second == json.loads(text)
+    assert first["spec"]["nodeName"] is second["spec"]["nodeName"]
+    assert {id(key) for key in first["metadata"]} == {id(key) for key in second["metadata"]}
+    assert first["metadata"]["annotations"]["note"] is not second["metadata"]["annotations"]["note"]
+
+
+def test_an_object_may_be_nested_deeper_than_python_calls() -> None:
+    deep: Any = "bottom"
+    for _ in range(900):
+        deep = {"level": [deep]}
+    assert shared({"spec": deep})["spec"] is not None

@@ -1,7 +1,8 @@
 """Writes a server's children, the Deployment and the Service, by server-side apply, and never anything that isn't ours.
 
 `reconciling` calls it whenever the server or one of its children has changed. Nothing is written without need: a child is
-applied when what is rendered differs from what was last applied, or when someone else has taken a field of ours.
+applied when what is rendered differs from what was last applied, or when someone else has taken a field of ours. A process that
+has just started finds out from the child itself whether it needs an apply.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from mcp_operator.apiserver.errors import ApiError
 from mcp_operator.apiserver.kinds import MCP_SERVER, Kind
 from mcp_operator.cluster.metrics import ClusterMetrics
 from mcp_operator.cluster.objects import name_of, uid_of, version_of
-from mcp_operator.cluster.owning import Drift, Standing, drift, labelled, owned_fields, standing
+from mcp_operator.cluster.owning import Drift, Standing, drift, in_force, labelled, owned_fields, standing
 from mcp_operator.cluster.queueing import TryAgain
 from mcp_operator.model.base import Object
 from mcp_operator.model.servers import ServerName
@@ -136,7 +137,10 @@ class Applier:
             raise TryAgain("the server is deleted")
 
     async def _bring(self, server: Object, kind: Kind, manifest: Object, live: Object) -> Object:
-        applied = self._applied.get((uid_of(server), kind))
+        key = (uid_of(server), kind)
+        if key not in self._applied and in_force(manifest, live):
+            self._applied[key] = _Applied(_digest(manifest), {"metadata": live["metadata"]})
+        applied = self._applied.get(key)
         if applied is None or uid_of(applied.live) != uid_of(live) or applied.digest != _digest(manifest):
             return await self._write(server, kind, manifest, live)
         found = drift(live, owned_fields(applied.live)) if version_of(live) > version_of(applied.live) else None

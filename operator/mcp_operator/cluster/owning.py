@@ -2,12 +2,14 @@
 
 The API server keeps, for each field of an object, who set it last (`metadata.managedFields`). What our last apply owned and the
 object no longer says we own was changed by someone else: that is drift, exactly and only in our fields, without comparing values
-that the API server has defaulted or normalised.
+that the API server has defaulted or normalised. Only whether an object needs no apply at all is found by comparing both: what we
+own of it, and what it says there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -65,6 +67,44 @@ def owned_fields(live: Object) -> Any:
         if entry.get("manager") == MANAGER and entry.get("operation") == "Apply" and not entry.get("subresource"):
             return entry.get("fieldsV1")
     return None
+
+
+def in_force(manifest: Object, live: Object) -> bool:
+    """Whether an object says, in our name, all that a manifest does and nothing besides: to apply it would change nothing.
+
+    False in doubt, as where the API server has normalised a value.
+    """
+    metadata = {name: value for name, value in manifest["metadata"].items() if name not in {"name", "namespace"}}
+    applied = {name: value for name, value in manifest.items() if name not in {"apiVersion", "kind"}} | {"metadata": metadata}
+    owned = owned_fields(live)
+    return owned is not None and _stands(applied, owned, live)
+
+
+def _stands(wanted: Any, owned: Any, live: Any) -> bool:
+    """Whether a value stands in a live object, with just its fields owned; what is empty the API server may have left out."""
+    below = {key: fields for key, fields in owned.items() if key != "."}
+    if not below:  # owned as a whole
+        return bool(wanted == live or (not wanted and live is None))
+    if isinstance(wanted, Mapping):
+        return (
+            isinstance(live, Mapping)
+            and below.keys() == {f"f:{name}" for name in wanted}
+            and all(_stands(value, below[f"f:{name}"], live.get(name)) for name, value in wanted.items())
+        )
+    if not isinstance(wanted, list) or not isinstance(live, list) or len(below) != len(wanted):
+        return False
+    items = [(json.loads(key[2:]), fields) for key, fields in below.items() if key.startswith("k:")]
+    return all(_stands_in_list(item, items, live) for item in wanted)
+
+
+def _stands_in_list(wanted: Any, owned: Iterable[tuple[Mapping[str, Any], Any]], live: Iterable[Any]) -> bool:
+    """The same for one item of a list whose items have keys; of a key the API server may have filled in a part."""
+    found = [(key, fields) for key, fields in owned if all(wanted.get(name, value) == value for name, value in key.items())]
+    if len(found) != 1:
+        return False
+    key, fields = found[0]
+    there = [each for each in live if all(each.get(name) == value for name, value in key.items())]
+    return len(there) == 1 and _stands(wanted, fields, there[0])
 
 
 @dataclass(frozen=True, slots=True)

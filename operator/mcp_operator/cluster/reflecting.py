@@ -11,6 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from mcp_operator.apiserver.connecting import Api
@@ -35,6 +36,13 @@ _STEADY_SECONDS = 1.0
 _REFUSAL_SECONDS = 3.0
 """An API server that has just started refuses what it will allow a moment later."""
 
+
+_SHARED_STRINGS = 16384
+_SHARED_LENGTH = 64
+"""Characters; longer strings are rarely the same in two objects."""
+
+_SHARED_LEVELS = 20
+"""Kubernetes' own objects have no more; an open schema takes any number, more than Python can call."""
 
 _UNREAD_OF_POD = (
     "affinity",
@@ -63,7 +71,7 @@ def without_managed_fields(body: dict[str, Any]) -> Object:
 
 
 def pod_in_brief(body: dict[str, Any]) -> Object:
-    """Drop half of a pod: there may be ten thousand, and what containers are told (env, command) is never read here."""
+    """Drop more of a pod: there may be ten thousand, and what containers are told (env, command) is never read here."""
     spec = body.get("spec") or {}
     for field in _UNREAD_OF_POD:
         spec.pop(field, None)
@@ -84,6 +92,26 @@ def with_managers_of_spec(body: dict[str, Any]) -> Object:
         if (fields := (entry.get("fieldsV1") or {}).get("f:spec")) and entry.get("subresource") != "status"
     ]
     return {**trimmed, "metadata": {**trimmed["metadata"], "managedFields": managed}}
+
+
+def shared(value: Any, *, levels: int = _SHARED_LEVELS) -> Any:
+    """The same value, in which equal strings (keys, and most words) are one string: ten thousand pods take half the memory.
+
+    Args:
+        levels: how deep it looks.
+    """
+    if not levels:
+        return value
+    if isinstance(value, dict):
+        return {_one(key): shared(item, levels=levels - 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [shared(item, levels=levels - 1) for item in value]
+    return _one(value) if isinstance(value, str) and len(value) <= _SHARED_LENGTH else value
+
+
+@lru_cache(_SHARED_STRINGS)
+def _one(text: str) -> str:
+    return text
 
 
 class Reflector:
@@ -122,7 +150,7 @@ class Reflector:
         self._refused_since: float | None = None
         self._metrics = metrics
         self._silence = silence
-        self._reflection = Reflection(trim=trim)
+        self._reflection = Reflection(trim=lambda body: shared(trim(body)))
         self._heard = time.monotonic()
         self._outage = Outage(f"Following {self}")
 

@@ -98,6 +98,11 @@ class Reporter:
                 raise
             logger.error("The status of %s is refused and was not written: %s", name_of(server), error)  # noqa: TRY400 - no traceback
 
+    def stands(self, server: Object) -> bool:
+        """Whether the status of this MCPServer is what was last reported."""
+        report, status = self._reports.get(uid_of(server)), server.get("status")
+        return report is not None and status is not None and status in (report.answered, _without_nulls(report.wanted))
+
     def forget(self, uid: str) -> None:
         """Drop a server that is deleted."""
         self._queue.discard(uid)

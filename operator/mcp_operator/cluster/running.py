@@ -255,7 +255,10 @@ class Cluster:
         self._observer.changed(uid)
 
     def _sort(self, kind: Kind, change: Change) -> None:
-        for uid in self._families.take(kind, change):
+        concerned = self._families.take(kind, change)
+        if kind is MCP_SERVER and _only_status_differs(change) and self._reporter.stands(change.object):
+            return  # news of our own write
+        for uid in concerned:
             self._observer.changed(uid, observed=change.observed)
             self._logs.changed(uid)
             if kind in _APPLIED:
@@ -276,3 +279,11 @@ class Cluster:
             key = (reflector.kind.name, reflector.namespace or "")
             longest[key] = max(longest[key], reflector.silent_seconds)
         return longest
+
+
+def _only_status_differs(change: Change) -> bool:
+    """Whether of an object nothing but its status (and with it its version) is another."""
+    if change.old is None or change.new is None:
+        return False
+    old, new = ({**each["metadata"], "resourceVersion": ""} for each in (change.old, change.new))
+    return old == new and change.old.get("spec") == change.new.get("spec")

@@ -35,9 +35,11 @@ RATE = 50.0
 _CHANGES = 200
 """In a round."""
 _STARTS = 3
-_TOGETHER = 8
-"""Servers that are made at the same time."""
-_FILL_SECONDS = 600.0
+_BATCH = 100
+"""Servers that are made at the same time: the next ones when these run, or the API server would have no time for anybody."""
+_MAKERS = 4
+_FILL_SECONDS = 900.0
+_BATCH_SECONDS = 180.0
 _PROBE_SECONDS = 300.0
 _START_SECONDS = 120.0
 _QUIET_PERCENT = 5.0
@@ -219,22 +221,23 @@ async def probe(*, task: str, **arguments: Any) -> Any:
 
 async def _fill(api: ApiServer, *, servers: int) -> None:
     """Have so many servers, all of them running, and an operator that has nothing left to do."""
-    names = {f"crowd-{number}" for number in range(servers)} - {each["metadata"]["name"] async for each in api.items(_SERVERS)}
-    room = asyncio.Semaphore(_TOGETHER)
+    there = {each["metadata"]["name"] async for each in api.items(_SERVERS)}
+    missing = [name for number in range(servers) if (name := f"crowd-{number}") not in there]
+    room = asyncio.Semaphore(_MAKERS)
 
     async def make(name: str) -> None:
         async with room:
             await api.create(_SERVERS, server(name, instances=INSTANCES))
 
-    async with asyncio.TaskGroup() as tasks:
-        for name in sorted(names):
-            tasks.create_task(make(name))
-
     async def all_running() -> bool:
         phases = [each.get("status", {}).get("phase") async for each in api.items(_SERVERS)]
-        return phases == ["running"] * servers
+        return set(phases) == {"running"}
 
-    await until(all_running, f"{servers} servers are running", within=_FILL_SECONDS, every=2.0)
+    for first in range(0, len(missing), _BATCH):
+        async with asyncio.TaskGroup() as tasks:
+            for name in missing[first : first + _BATCH]:
+                tasks.create_task(make(name))
+        await until(all_running, "the servers are running", within=_BATCH_SECONDS, every=1.0)
     await _quiet(await _operator(api))
 
 
