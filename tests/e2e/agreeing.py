@@ -179,9 +179,9 @@ class Listener:
     watch: Watch
     kind: str
     workload: str
-    claims: list[Claim] = field(default_factory=list)
     last: EventJson | None = None
     """The newest status event."""
+    _claims: list[asyncio.Task[Claim]] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
         self._changed = asyncio.Condition()
@@ -193,6 +193,10 @@ class Listener:
         self._listening.cancel()
         await asyncio.gather(self._listening, return_exceptions=True)
         await self.stream.__aexit__(*exception)
+
+    async def claims(self) -> Sequence[Claim]:
+        """Each `running` so far that was told after another status, once the workload has been read."""
+        return await asyncio.gather(*self._claims)
 
     async def until(self, expected: Callable[[EventJson], bool], what: str, *, within: float = 150) -> None:
         """Wait until the newest status is as expected; `what` says how that is.
@@ -219,7 +223,7 @@ class Listener:
                     event = await self.stream.until(lambda event: event["type"] == "status", within=600)
                     at = time.perf_counter()
                     if event["status"] == "running" and (self.last is None or self.last["status"] != "running"):
-                        reads.create_task(self._claim(at))
+                        self._claims.append(reads.create_task(self._claim(at)))
                     async with self._changed:
                         self.last = event
                         self._changed.notify_all()
@@ -227,5 +231,5 @@ class Listener:
             async with self._changed:
                 self._changed.notify_all()
 
-    async def _claim(self, at: float) -> None:
-        self.claims.append(Claim(at, await self.watch.read(self.kind, self.workload)))
+    async def _claim(self, at: float) -> Claim:
+        return Claim(at, await self.watch.read(self.kind, self.workload))

@@ -10,15 +10,19 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.e2e.acting import User
 from tests.e2e.agreeing import Listener, Watch
 from tests.e2e.installation import Installation
 from tests.waiting import until
+
+T = TypeVar("T")
 
 KINDS = ("MCPServer", "Deployment", "StatefulSet")
 IMAGES = ("localhost/greeter:1", "localhost/greeter:2")
@@ -99,10 +103,21 @@ def _choices(kind: str, changes: int) -> Sequence[str]:
 class Actor:
     """Does what a plan says, as a person with kubectl, and waits for what the operator and the workload say."""
 
-    def __init__(self, plan: Plan, name: str, *, user: User, installed: Installation, listener: Listener, watch: Watch) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        name: str,
+        *,
+        user: User,
+        hands: Executor,
+        installed: Installation,
+        listener: Listener,
+        watch: Watch,
+    ) -> None:
         self._plan = plan
         self._name = name
         self._user = user
+        self._hands = hands
         self._installed = installed
         self._listener = listener
         self._watch = watch
@@ -134,7 +149,7 @@ class Actor:
     async def settled(self, status: str) -> None:
         """Wait until all that was done so far has come to this."""
         kind = "mcpserver" if self._plan.kind == "MCPServer" else self._listener.kind
-        generation = (await asyncio.to_thread(self._user.get, kind, self._name))["metadata"]["generation"]
+        generation = (await self.by_hand(self._user.get, kind, self._name))["metadata"]["generation"]
         if self._plan.kind == "MCPServer":
             await self._listener.until(
                 lambda told: told["status"] == status and told["generation"] >= generation, f"{status} in generation {generation}"
@@ -147,20 +162,24 @@ class Actor:
         newest = self._watch.newest(self._listener.kind, self._name)
         return newest is not None and newest.agreed and newest.generation >= generation
 
+    async def by_hand(self, do: Callable[..., T], *args: Any, **options: Any) -> T:
+        """What blocks until kubectl has done it, as soon as one of the hands is free."""
+        return await asyncio.get_running_loop().run_in_executor(self._hands, partial(do, *args, **options))
+
     async def _kubectl(self, *args: str, input: str | None = None) -> None:
-        await asyncio.to_thread(self._user.run, *args, input=input)
+        await self.by_hand(self._user.run, *args, input=input)
 
     async def _edit(self, **spec: Any) -> None:
-        await asyncio.to_thread(self._user.patch_server, self._name, spec)
+        await self.by_hand(self._user.patch_server, self._name, spec)
 
     async def _create(self, step: Step) -> None:
         if self._plan.kind == "MCPServer":
             spec = {"image": self._image, "replicas": step.replicas, "podTemplate": _NOBODY}
-            await asyncio.to_thread(self._user.apply_server, self._name, **spec)
+            await self.by_hand(self._user.apply_server, self._name, **spec)
             return
         reference = {"kind": self._plan.kind, "name": self._name}
-        await asyncio.to_thread(self._user.apply, _workload(self._plan.kind, self._name, step.replicas))
-        await asyncio.to_thread(self._user.apply_server, self._name, workloadRef=reference)
+        await self.by_hand(self._user.apply, _workload(self._plan.kind, self._name, step.replicas))
+        await self.by_hand(self._user.apply_server, self._name, workloadRef=reference)
 
     async def _scale(self, step: Step) -> None:
         target = f"mcpserver/{self._name}" if self._plan.kind == "MCPServer" else self.workload
@@ -212,14 +231,14 @@ class Actor:
 
     async def _lose(self, step: Step) -> None:
         """Delete a pod, as one who drains its node does."""
-        pods = await asyncio.to_thread(self._user.list, "pods", selector=self._selector)
+        pods = await self.by_hand(self._user.list, "pods", selector=self._selector)
         if not pods:
             return
         name, uid = pods[0]["metadata"]["name"], pods[0]["metadata"]["uid"]
         await self._kubectl("delete", "pod", name, "--wait=false", "--ignore-not-found")
 
         async def gone() -> bool:
-            pod = await asyncio.to_thread(self._user.find, "pod", name)
+            pod = await self.by_hand(self._user.find, "pod", name)
             return pod is None or pod["metadata"]["uid"] != uid
 
         if step.waits:
@@ -232,7 +251,7 @@ class Actor:
         await self._edit(suspend=False)
 
     async def _delete(self, _: Step) -> None:
-        await asyncio.to_thread(self._user.delete, "mcpserver", self._name)
+        await self.by_hand(self._user.delete, "mcpserver", self._name)
         await self._listener.until(lambda told: told["status"] == "deleted", "deleted")
 
 

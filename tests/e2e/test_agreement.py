@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from tests.kstatus import Kstatus, kstatus
 from tests.waiting import until
 
 _SIDE_BY_SIDE = 15
+_HANDS = 4
+"""So many kubectl run at a time: more would delay what is measured, not only each other."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,22 @@ class Stage:
     """What the stories of one namespace share."""
 
     user: User
+    hands: Executor
     installed: Installation
     watch: Watch
     seed: str
+
+    async def play_all(self, numbers: Sequence[int]) -> Sequence[float]:
+        """Have stories happen side by side; the delays of all.
+
+        Raises:
+            ExceptionGroup: some failed; the others went on to their end.
+        """
+        results = await asyncio.gather(*(self.play(number) for number in numbers), return_exceptions=True)
+        failures = [result for result in results if isinstance(result, Exception)]
+        if failures:
+            raise ExceptionGroup("stories failed", failures)
+        return [delay for result in results if isinstance(result, Judgement) for delay in result.delays]
 
     async def play(self, number: int) -> Judgement:
         """Have one story happen, and judge what was told of it."""
@@ -39,13 +55,22 @@ class Stage:
         url = f"{self.installed.gateway}/api/events?servers={self.user.namespace}:{name}&types=status"
         try:
             async with Listener(Subscriber(url), self.watch, kind, name) as listener:
-                actor = Actor(story, name, user=self.user, installed=self.installed, listener=listener, watch=self.watch)
+                actor = Actor(
+                    story,
+                    name,
+                    user=self.user,
+                    hands=self.hands,
+                    installed=self.installed,
+                    listener=listener,
+                    watch=self.watch,
+                )
                 await actor.act()
                 if story.steps[-1].action != "delete":
                     await self._end(actor, story, name)
-                reads = [claim.read for claim in listener.claims if claim.read is not None]
+                claims = await listener.claims()
+                reads = [claim.read for claim in claims if claim.read is not None]
                 await until(lambda: self._seen(kind, name, max(reads, default=0)), "the watch has brought what was read")
-                judgement = judge(self.watch.versions[kind, name], listener.claims)
+                judgement = judge(self.watch.versions[kind, name], claims)
         except AssertionError as error:
             raise AssertionError(f"{self._title(number, story)}: {error}") from error
         versions = self.watch.versions[kind, name]
@@ -62,11 +87,11 @@ class Stage:
 
     async def _end(self, actor: Actor, story: Plan, name: str) -> None:
         """The real kubectl has nothing left to wait for, and kstatus thinks so of the MCPServer too."""
-        said = await asyncio.to_thread(self.user.run, "rollout", "status", actor.workload, "--timeout=120s")
+        said = await actor.by_hand(self.user.run, "rollout", "status", actor.workload, "--timeout=120s")
         assert "successfully rolled out" in said or "complete" in said, f"kubectl rollout status says {said}"
 
         async def current() -> bool:
-            return kstatus(await asyncio.to_thread(self.user.get, "mcpserver", name)) is Kstatus.CURRENT
+            return kstatus(await actor.by_hand(self.user.get, "mcpserver", name)) is Kstatus.CURRENT
 
         await until(current, "kstatus says of the MCPServer that it is current")
 
@@ -86,16 +111,12 @@ async def test_running_is_told_when_kubectl_and_kstatus_agree_and_never_before(
 ) -> None:
     seed, stories = pytestconfig.getoption("seed"), pytestconfig.getoption("stories")
     delays: list[float] = []
-    async with watching(installed.cluster, user.namespace) as watch:
-        stage = Stage(user, installed, watch, seed)
-        for first in range(0, stories, _SIDE_BY_SIDE):
-            numbers = range(first, min(first + _SIDE_BY_SIDE, stories))
-            results = await asyncio.gather(*(stage.play(number) for number in numbers), return_exceptions=True)
-            failures = [result for result in results if isinstance(result, BaseException)]
-            if failures:
-                raise ExceptionGroup("stories failed", [each for each in failures if isinstance(each, Exception)])
-            delays += [delay for result in results if isinstance(result, Judgement) for delay in result.delays]
-            await asyncio.to_thread(user.run, "delete", "mcpservers,deployments,statefulsets", "--all", "--wait=false")
+    with ThreadPoolExecutor(_HANDS) as hands:
+        async with watching(installed.cluster, user.namespace) as watch:
+            stage = Stage(user, hands, installed, watch, seed)
+            for first in range(0, stories, _SIDE_BY_SIDE):
+                delays += await stage.play_all(range(first, min(first + _SIDE_BY_SIDE, stories)))
+                await asyncio.to_thread(user.run, "delete", "mcpservers,deployments,statefulsets", "--all", "--wait=false")
     measured.append(f"agreement, seed {seed}: {stories} stories, {_summary(delays)}")
 
 
