@@ -33,9 +33,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_MEASURED] = []
-    config.addinivalue_line(
-        "markers", "side_by_side(story): disturbs no other test on the cluster, as tests/e2e/side_by_side.py says"
-    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

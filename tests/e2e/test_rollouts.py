@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ def records(user: User, server: str = "weather") -> Sequence[Object]:
 
 def outcomes(user: User, server: str = "weather") -> list[str | None]:
     return [body["record"].get("outcome") for body in records(user, server)]
+
+
+def is_recorded(user: User, count: int) -> bool:
+    """Whether there are records of so many rollouts, and all of these have succeeded."""
+    return outcomes(user) == ["succeeded"] * count
 
 
 async def listed(installed: Installation, user: User, server: str = "weather") -> Any:
@@ -108,7 +114,7 @@ async def test_the_seconds_left_are_estimated_from_the_rollouts_before(user: Use
     async with installed.stream(user, "weather") as stream:
         await stream.until_status("running")
         for number in (1, 2):
-            await until(lambda: None not in outcomes(user), "what was before is recorded")
+            await until(partial(is_recorded, user, number), "what was before is recorded")
             begin = len(stream.events)
             user.patch_server("weather", version(number))
             ended = await stream.until(lambda event: event["type"] == "progress" and event["outcome"] is not None)
