@@ -24,9 +24,9 @@ from tests.e2e.acting import administrator, fresh_namespace
 from tests.e2e.installation import Installation
 
 AT_A_TIME = 4
-"""More don't end sooner on two cores: kubelet and kubectl then have the processors' whole time."""
+"""Each starts pods, and a pod that starts takes a core for a second or two: more would wait for each other on two cores."""
 _LONGEST_SECONDS = 420
-"""Of one story; the tests of a story that hangs fail, and nothing waits for it longer than that."""
+"""Of a story that is a coroutine; it fails after that."""
 
 _Story: TypeAlias = Callable[..., Any]
 
