@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from mcp_operator.cluster import reflecting
+from mcp_operator.rollout import tracing
 from tests.builders import (
     Object,
     counting,
@@ -152,6 +153,7 @@ async def test_a_permission_that_is_there_before_its_object_leads_to_a_missing_t
     api: FakeApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reflecting, "_REFUSAL_SECONDS", 0.0)
+    monkeypatch.setattr(tracing, "LASTING_SECONDS", 10_000)  # so that time alone leads to no look at it
     refusal = api.fail(403, "Forbidden", "no", plural="statefulsets", times=10_000)
     async with operating(api) as operator:
         api.put("mcpservers", observer("front", of=statefulset("maps")))

@@ -90,7 +90,19 @@ def test_a_flood_of_warnings_is_told_bit_by_bit() -> None:
 
 @pytest.mark.parametrize(
     "reason",
-    ["FailedScheduling", "FailedCreate", "BackOff", "Failed", "InspectFailed", "ErrImageNeverPull", "Evicted", "NodeNotReady"],
+    [
+        *(
+            "FailedScheduling",
+            "FailedCreate",
+            "BackOff",
+            "Failed",
+            "InspectFailed",
+            "ErrImageNeverPull",
+            "Evicted",
+            "NodeNotReady",
+        ),
+        "FailedPostStartHook",
+    ],
 )
 def test_what_a_cause_stands_for_is_not_told_twice(reason: str) -> None:
     story = running()

@@ -69,13 +69,14 @@ class TestHooks:
         running = pod(POD, scheduled(), started(since=at(0)))
         story = deploying(running, warnings=(hook_failed(running, seen=2),))
         assert story.causes["PostStartHookError"].message == "container mcp isn't ready: its postStart hook failed"
+        assert "kubernetes FailedPostStartHook 1" not in story.told, "it isn't told twice"
         first = story.causes["PostStartHookError"].id
         ended = pod(POD, scheduled(), crashed(137, finished=at(32)), waiting("CrashLoopBackOff", restarts=1))
         story.see(at=33, pods=(ended,))
         cause = story.causes["PostStartHookError"]
         assert (list(story.causes), cause.id, cause.exit_code) == (["PostStartHookError"], first, 137)
         assert cause.message == "container mcp was ended by kubelet: its postStart hook failed"
-        assert story.told == ["status deploying"], "there is no second telling of the warning"
+        assert story.told == ["status deploying"], "now there is an exit code"
 
     def test_kubelets_own_word_is_enough(self) -> None:
         said = waiting("PostStartHookError", 'Exec lifecycle hook failed, message: "hunter2"', restarts=1)

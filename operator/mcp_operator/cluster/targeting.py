@@ -176,7 +176,9 @@ class Targets:
         self._changed.set()
 
     def _permission_changed(self, name: str) -> None:
-        namespace = self._namespaces[name]
+        namespace = self._namespaces.get(name)
+        if namespace is None:  # its end is under way
+            return
         if namespace.forbidden:
             logger.warning("Servers of namespace %s can't observe all: %s.", name, _refusal(namespace.forbidden, name))
         for uid in namespace.servers:

@@ -271,7 +271,7 @@ def _crash(
 
 
 def _out_of_memory(name: str, exit_code: int, *, limited: bool) -> str:
-    """What happened: the kernel kills one process, mostly the container's own; without a limit for want of memory on the node."""
+    """What happened: the kernel kills one process, mostly the container's own; without a limit the node had no memory left."""
     why = "it used more memory than its limit" if limited else "memory ran out, and it has no limit of its own"
     if exit_code == 128 + signal.SIGKILL:
         return f"{name} was killed: {why}"
