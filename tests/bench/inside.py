@@ -70,8 +70,13 @@ class ApiServer:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_REQUEST_SECONDS)
         async with self._session.get(f"{self._url}{path}", params=query, timeout=timeout) as answer:
             answer.raise_for_status()
-            async for piece in answer.content.iter_any():
-                into(Arrival(time.perf_counter(), piece))
+            try:
+                async for piece in answer.content.iter_any():
+                    into(Arrival(time.perf_counter(), piece))
+            finally:
+                # Closed in good order, TLS keeps the socket open until the API server has answered: longer than a loop may last.
+                if answer.connection is not None and answer.connection.transport is not None:
+                    answer.connection.transport.abort()
         raise ConnectionError(f"the watch of {path} ended")
 
     async def _request(self, method: str, path: str, **options: Any) -> str:
