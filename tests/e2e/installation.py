@@ -47,11 +47,15 @@ class Installation:
         return Subscriber(f"{self.gateway}/api/events?namespace={user.namespace}", last_event_id=last_event_id)
 
     @asynccontextmanager
-    async def stream(self, user: User, server: str) -> AsyncIterator[Subscriber]:
-        """A server's stream by name, as soon as the operator knows the server."""
+    async def stream(self, user: User, server: str, *, since: str = "") -> AsyncIterator[Subscriber]:
+        """A server's stream by name, as soon as the operator knows the server.
+
+        Args:
+            since: from when on; `earliest` has all that this operator has told. Empty: from now on.
+        """
         path = f"/api/servers/{user.namespace}:{server}"
         await until(lambda: self._answers(path), f"{server} is known to the operator")
-        async with Subscriber(f"{self.gateway}{path}/events") as subscriber:
+        async with Subscriber(f"{self.gateway}{path}/events{f'?since={since}' if since else ''}") as subscriber:
             yield subscriber
 
     async def get_json(self, path: str) -> tuple[int, Any]:

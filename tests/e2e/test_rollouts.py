@@ -50,7 +50,7 @@ async def test_a_record_outlives_the_operator_that_began_it(user: User, installe
     (running, _) = await listed(installed, user)
     assert (running["id"], running["outcome"], running["name"]) == (started["operation"], None, before["metadata"]["name"])
     await installed.kill_operator()
-    async with installed.stream(user, "weather") as stream:
+    async with installed.stream(user, "weather", since="earliest") as stream:
         ended = await stream.until(lambda event: event["type"] == "progress" and event["outcome"] is not None)
     await until(lambda: outcomes(user) == ["succeeded", "succeeded"], "the record tells of the end")
     after = records(user)[0]
