@@ -54,7 +54,7 @@ async def test_an_operator_killed_in_a_rollout_goes_on_with_the_same_operation(u
         started = await stream.until_status("deploying")
         before = await stream.until(lambda event: event["type"] == "progress" and event["percent"] >= 30)
     await installed.kill_operator()
-    async with installed.stream(user, "weather") as stream:
+    async with installed.stream(user, "weather", since="earliest") as stream:
         after = await stream.until(lambda event: event["type"] == "progress")
         ended = await stream.until(lambda event: event["type"] == "progress" and event["outcome"] is not None)
         await stream.until_status("running", instances=3)
