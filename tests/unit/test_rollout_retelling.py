@@ -130,3 +130,19 @@ def test_an_operator_killed_twice_forgets_nothing_of_the_first_time() -> None:
     story.restart()
     story.see(at=80)
     assert operations(story.step) == []
+
+
+def test_however_often_an_operator_is_killed_no_percent_below_a_persisted_one_is_told() -> None:
+    story = Story()
+    scaling(story)
+    story.restart(told=False)
+    story.see(at=20, pods=(*serving(1), pod(f"{REPLICA_SET}-1", scheduled(), started())))
+    persisted = story.state.operation.percent if story.state.operation else 0
+    assert persisted > 0
+    story.restart(told=False)
+    story.see(at=60, deployment=wanting(2, of_generation=2), pods=serving(2))
+    story.restart(told=False)
+    story.see(at=70)
+    again = [event.payload.percent for event in operations(story.step) if isinstance(event.payload, ProgressPayload)]
+    assert len(again) == 2, "the start, and the end"
+    assert min(again) >= persisted

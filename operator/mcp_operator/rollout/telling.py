@@ -63,11 +63,13 @@ def _again(restored: State, current: State) -> Iterator[Event]:
 
 
 def _recalled(current: State, end: EndedOperation, kind: OperationKind, *, is_start: bool) -> ProgressPayload:
-    """The start or the end of an operation that is over, as far as the status tells; how many instances there are is by now."""
+    """The start or the end of an operation that is over, as far as the status tells: how many instances there are is by now, and
+    so is the percent of its start, which may have been told or persisted by any operator before and must not fall.
+    """
     operation = Operation(
         id=end.id,
         kind=kind,
-        percent=0 if is_start else end.percent,
+        percent=end.percent,
         started_at=end.ended_at,
         progressed_at=end.ended_at,
         base_work=0,
