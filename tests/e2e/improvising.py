@@ -77,7 +77,7 @@ def plan(seed: str, number: int) -> Plan:
         action = random.choice(_choices(kind, changes))
         if action == "scale":
             replicas = random.choice([count for count in range(1, _MOST + 1) if count != replicas])
-        changes += action in ("change", "restart", "pause")
+        changes = 0 if action == "break" else changes + (action in ("change", "restart", "pause"))  # not back to what is broken
         steps.append(Step(action, replicas, random.random() >= _OVERLAP))
         if action == "break":
             steps.append(Step("undo" if kind != "MCPServer" else "change", replicas))

@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,13 +75,19 @@ class Operator:
 
     @asynccontextmanager
     async def killed(self) -> AsyncIterator[None]:
-        """SIGKILL now; the body runs while no operator does. Then another one starts, and is ready."""
+        """It does nothing any more from now on; the body runs while no operator does. Then another one starts, and is ready.
+
+        The process is stopped, never goes on, and gets its SIGKILL when kubelet has seen that its pod is gone. Had it ended
+        before, kubelet might start it once more in that pod: a short life that nobody listens to.
+        """
         with standing_still(self.installed.cluster.pid_of("kubelet")):
-            os.kill(self._process, signal.SIGKILL)
+            os.kill(self._process, signal.SIGSTOP)
             yield
             where = ("pod", self._pod, f"--namespace={NAMESPACE}")
             await asyncio.to_thread(self.installed.stack.kubectl, "delete", *where, "--force", "--grace-period=0")
         await until(lambda: set(self._running()) - {self._pod}, "another operator has started", within=120)
+        with suppress(ProcessLookupError):
+            os.kill(self._process, signal.SIGKILL)
         await self.installed.ready()
 
     def _running(self) -> Mapping[str, str]:
