@@ -80,6 +80,13 @@ def conditions_of(target: Object) -> Mapping[str, Object]:
     return {condition["type"]: condition for condition in target.get("status", {}).get("conditions") or ()}
 
 
+def spec_of(pod: Object, container: str) -> Object:
+    """What a pod says a container of this name shall be; empty where it says nothing."""
+    spec = pod.get("spec", {})
+    containers: Iterable[Object] = (*(spec.get("containers") or ()), *(spec.get("initContainers") or ()))
+    return next((each for each in containers if each["name"] == container), {})
+
+
 def parse_time(text: str) -> datetime:
     """Read a time as Kubernetes writes it (RFC 3339, with `Z`)."""
     return datetime.fromisoformat(text)

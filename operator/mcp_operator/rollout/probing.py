@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from mcp_operator.model.base import Object
-from mcp_operator.rollout.instances import conditions_of, parse_time
+from mcp_operator.rollout.instances import conditions_of, parse_time, spec_of
 from mcp_operator.rollout.warned import count_of, first_seen_at, is_about, message_of, newest, seen_at
 from mcp_operator.rollout.wording import tidy
 
@@ -55,7 +55,7 @@ def failing(pod: Object, container: Object, warnings: Sequence[Object], *, now: 
         warnings: those about the pod.
     """
     began = _began(container)
-    spec = _spec(pod, container["name"])
+    spec = spec_of(pod, container["name"])
     if began is None or container.get("ready"):
         return None
     if (hook := _failed_hook(container, warnings, since=began, until=now)) is not None:
@@ -82,7 +82,7 @@ def killed_by(pod: Object, container: Object, ended: Mapping[str, Any], warnings
     Args:
         ended: the end of the run, from the container's status.
     """
-    spec = _spec(pod, container["name"])
+    spec = spec_of(pod, container["name"])
     if not ended.get("startedAt") or not ended.get("finishedAt") or ended.get("reason") == "OOMKilled":
         return None
     began, finished = parse_time(ended["startedAt"]), parse_time(ended["finishedAt"])
@@ -130,7 +130,7 @@ def slow_at(pod: Object) -> Iterable[datetime]:
     status = pod.get("status", {})
     for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         began = _began(container)
-        if began is not None and container.get("started") is False and "startupProbe" in _spec(pod, container["name"]):
+        if began is not None and container.get("started") is False and "startupProbe" in spec_of(pod, container["name"]):
             yield began + timedelta(seconds=SLOW_START_SECONDS)
 
 
@@ -160,12 +160,6 @@ def _began(container: Object) -> datetime | None:
     """Since when it runs; None if it doesn't."""
     running = container.get("state", {}).get("running") or {}
     return parse_time(running["startedAt"]) if running.get("startedAt") else None
-
-
-def _spec(pod: Object, container: str) -> Object:
-    spec = pod.get("spec", {})
-    containers = (*(spec.get("containers") or ()), *(spec.get("initContainers") or ()))
-    return next((each for each in containers if each["name"] == container), {})
 
 
 def _patience(probe: Mapping[str, Any]) -> timedelta:

@@ -16,7 +16,7 @@ from typing import Any
 from mcp_operator.model.base import Object
 from mcp_operator.model.operations import InstanceStep, Operation
 from mcp_operator.rollout.curing import ROOT_CURE, cure_of_crash, explain_refusal
-from mcp_operator.rollout.instances import NEVER_RAN, Instance, conditions_of, parse_time
+from mcp_operator.rollout.instances import NEVER_RAN, Instance, conditions_of, parse_time, spec_of
 from mcp_operator.rollout.losing import Loss, losses
 from mcp_operator.rollout.observation import Applied, Observation
 from mcp_operator.rollout.probing import FailedProbe, failing, gated, killed_by
@@ -181,7 +181,7 @@ def _container_troubles(
     elif reason == "CreateContainerConfigError":
         yield _configuration(name, said)
     elif ended and reason in _OF_AN_END and not (once and ended.get("exitCode") == 0) and not _is_past(pod, container, facts):
-        spec = _spec(pod, name)
+        spec = spec_of(pod, name)
         cure = cure_of_crash(spec, ended.get("message") or "")
         limited = "resources" not in spec or "memory" in (spec["resources"].get("limits") or {})
         yield _crash(container, ended, killed_by(pod, container, ended, about), what=what, cure=cure, limited=limited)
@@ -203,12 +203,6 @@ def _is_past(pod: Object, container: Object, facts: Facts) -> bool:
     if container.get("ready") and proved <= facts.now:
         return True  # another container keeps the pod from being ready
     return parse_time(ready["lastTransitionTime"]) >= proved
-
-
-def _spec(pod: Object, container: str) -> Object:
-    spec = pod.get("spec", {})
-    containers: Iterable[Object] = (*(spec.get("containers") or ()), *(spec.get("initContainers") or ()))
-    return next((each for each in containers if each["name"] == container), {})
 
 
 def _image_pull(container: Object, said: str, *, backs_off: bool) -> Trouble:
